@@ -1,0 +1,1 @@
+"""The figures, and the command line that draws them."""

@@ -1,0 +1,1 @@
+"""nlhf: theory-backed preference optimisation, each algorithm written once for tables and transformers."""

@@ -1,0 +1,225 @@
+"""The central types: an algorithm asks an oracle for preferences and moves a policy in a space.
+
+All of them are records of pure functions. The functions are ``jax.tree_util.Partial`` objects over
+module-level code, so that a whole ``Algorithm``, ``Oracle`` or ``PolicySpace`` is itself a pytree: its
+hyper-parameters and arrays are leaves, its code is structure. Hence an algorithm can be an argument of a
+jitted function (a new step size does not recompile), and ``jax.vmap(egpo)(step_sizes, betas)`` is a batch
+of algorithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from nlhf.errors import InputError
+
+Array = jax.Array
+Policy = Any  # whatever the PolicySpace says: a table of log-probabilities, parameters, a lazy mixture
+State = Any
+Target = Callable[[Array, Array, Array], Array]
+
+
+class Feedback(NamedTuple):
+    """What a payoff query returns.
+
+    Attributes:
+      responses: ``None`` for "every response, in order" (tables), else sampled responses ``[B, K, ...]``.
+      preference: ``[X, A]`` or ``[B, K]``, the probability in [0, 1] that each response is preferred to a
+        response drawn from the opponent. Exact oracles give it centred or not: a constant added to a row
+        changes no update.
+    """
+
+    responses: Any
+    preference: Array
+
+
+class Comparisons(NamedTuple):
+    """Labelled pairs of responses, in fixed capacity so that they live in the carry of a scan.
+
+    Attributes:
+      context: ``[N]`` integer contexts (or prompts) that the pairs belong to.
+      first: ``[N, ...]`` first responses, in the order in which they were drawn.
+      second: ``[N, ...]`` second responses.
+      prefer_first: ``[N]`` labels in [0, 1], 1 where the first response was preferred.
+      mask: ``[N]`` booleans, True where the row holds a comparison.
+    """
+
+    context: Array
+    first: Array
+    second: Array
+    prefer_first: Array
+    mask: Array
+
+
+class Info(NamedTuple):
+    """What every step reports beside its state.
+
+    Attributes:
+      queries: how many payoff vectors P π the step asked for (EGPO: 2), the cost axis of every plot.
+    """
+
+    queries: int | Array
+
+
+class Oracle(NamedTuple):
+    """Where preferences come from: a matrix, samples of it, a data set, a judge.
+
+    Attributes:
+      payoff: ``payoff(key, policy) -> Feedback``, P(y ≻ policy) for responses y.
+      duel: ``duel(key, policy, opponent) -> Comparisons``, labelled pairs, first drawn from ``policy``.
+    """
+
+    payoff: Callable[..., Feedback]
+    duel: Callable[..., Comparisons]
+
+
+class PolicySpace(NamedTuple):
+    """How policies are represented and moved.
+
+    Attributes:
+      reference: the reference policy in this space's representation.
+      log_prob: ``log_prob(policy, responses=None) -> Array``; ``None`` means every response in order.
+      mix: ``mix(policy, other, weight) -> policy``, the normalised geometric mixture
+        policy^(1 - weight) other^weight.
+      project: ``project(policy, target, feedback) -> policy``, the policy nearest to the unnormalised
+        log-policy ``target(log_prob, log_ref, preference)``, started from ``policy``.
+      fit: ``fit(key, policy, loss, comparisons) -> policy``, minimises the mean of
+        ``loss(log_ratio_first, log_ratio_second, prefer_first)`` over the comparisons.
+    """
+
+    reference: Policy
+    log_prob: Callable[..., Array]
+    mix: Callable[[Policy, Policy, Any], Policy]
+    project: Callable[[Policy, Target, Feedback], Policy]
+    fit: Callable[..., Policy]
+
+
+class Constants(NamedTuple):
+    """What a bound may depend on; every entry broadcasts (a scalar, or one value per run).
+
+    Attributes:
+      step_size: the algorithm's step size (explicit or composite, as its factory names it).
+      beta: KL coefficient.
+      kl_start: KL(Nash ‖ first policy), in nats.
+      span_start: max - min over actions of log(first policy / Nash).
+      log_num_actions: log A.
+      extra: the algorithm's other hyper-parameters by name.
+    """
+
+    step_size: Any
+    beta: Any
+    kl_start: Any
+    span_start: Any
+    log_num_actions: Any
+    extra: dict[str, Any]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Claim:
+    """What a theorem promises about an algorithm's run; data only, judged elsewhere.
+
+    Attributes:
+      name: short identifier, unique within the algorithm.
+      source: arXiv id and statement number; "derived" where the constant is this project's own.
+      statement: the inequality in one line.
+      metric: a name in ``tabular.metrics.METRICS``.
+      iterate: ``"last"``, ``"half"`` or ``"average"``.
+      bound: ``bound(step, constants)``, the promised ceiling of the metric after ``step`` steps.
+      rate_kind: ``"linear"`` (metric ~ exp(-rate step)) or ``"power"`` (metric ~ step^-rate).
+      rate: ``rate(constants)``, the proved rate in the sense of ``rate_kind``.
+      step_size_range: ``step_size_range(beta) -> (low, high)``, the closed range the proof covers.
+    """
+
+    name: str
+    source: str
+    statement: str
+    metric: str
+    iterate: str
+    bound: Callable[[Array, Constants], Array]
+    rate_kind: str
+    rate: Callable[[Constants], Array]
+    step_size_range: Callable[[Any], tuple[Any, Any]]
+
+
+class Algorithm(NamedTuple):
+    """A method, as data.
+
+    Attributes:
+      init: ``init(policy) -> State``. Every state has a field ``policy``, the last iterate.
+      step: ``step(key, state, oracle, space) -> (State, Info)``.
+      claims: what theory promises, a tuple of ``Claim``.
+    """
+
+    init: Callable[[Policy], State]
+    step: Callable[..., tuple[State, Info]]
+    claims: tuple[Claim, ...] = ()
+
+
+def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **hyper: Any) -> Algorithm:
+    """Bind hyper-parameters to a step: ``step(key, state, oracle, space, *, **hyper)``.
+
+    Args:
+      init: module-level function ``init(policy) -> State``.
+      step: module-level function; its keyword-only arguments are the hyper-parameters.
+      claims: the theorems about this step.
+      **hyper: numbers, arrays (then a batch of algorithms) or schedules ``step -> number``.
+
+    Returns:
+      An ``Algorithm`` that is a pytree with the hyper-parameters as leaves.
+    """
+    return Algorithm(Partial(init), Partial(step, **hyper), claims)
+
+
+def hyper(method: Algorithm) -> dict[str, Any]:
+    """Return the hyper-parameters of an algorithm by name.
+
+    >>> from nlhf.algorithms import egpo
+    >>> hyper(egpo(step_size=0.5, beta=0.1))
+    {'step_size': 0.5, 'beta': 0.1}
+    """
+    return dict(method.step.keywords)  # type: ignore[attr-defined]
+
+
+def check_number(
+    name: str, value: Any, *, low: float = 0.0, high: float = math.inf, open_low: bool = False
+) -> Any:
+    """Return ``value`` if it is a finite number (or array of them) in the range, else raise.
+
+    Traced values and schedules pass unchecked: they have no value yet.
+
+    Args:
+      name: how the message calls the value.
+      value: number, array, tracer or callable.
+      low: smallest value allowed.
+      high: largest value allowed.
+      open_low: whether ``low`` itself is refused.
+
+    Raises:
+      InputError: if a concrete value is not finite or out of range.
+
+    >>> check_number("beta", -0.1)
+    Traceback (most recent call last):
+    ...
+    nlhf.errors.InputError: beta is -0.1, but it must be a finite number in [0, inf]; give another beta
+    """
+    if callable(value) or isinstance(value, jax.core.Tracer):
+        return value
+    array = np.asarray(value)
+    if array.dtype == object and not all(isinstance(entry, int | float) for entry in array.flat):
+        return value  # a placeholder leaf that JAX makes while it rebuilds a pytree
+    wrong = ~np.isfinite(array) | (array < low) | (array > high) | (open_low & (array == low))
+    if wrong.any():
+        left = "(" if open_low else "["
+        raise InputError(
+            f"{name} is {float(array[wrong].flat[0]):g}, but it must be a finite number in "
+            f"{left}{low:g}, {high:g}]; give another {name}"
+        )
+    return value

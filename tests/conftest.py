@@ -1,0 +1,23 @@
+"""Test-wide numerics: float64, strict promotion, and the place of the optional development data."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of development data named by NLHF_SHARED; in CI its absence is a failure, not a skip."""
+    folder = os.environ.get("NLHF_SHARED", "")
+    path = pathlib.Path(folder)
+    if folder and path.is_dir():
+        return path
+    if os.environ.get("CI"):
+        pytest.fail(f"NLHF_SHARED is {folder!r}, but in CI it must name the folder of development data")
+    pytest.skip("NLHF_SHARED does not name a folder of development data")
