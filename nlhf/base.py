@@ -26,6 +26,11 @@ State = Any
 Target = Callable[[Array, Array, Array], Array]
 
 
+@jax.tree_util.register_static
+class Static(tuple):
+    """A tuple of settings that jit treats as structure, bound into a ``Partial`` beside traced values."""
+
+
 class Feedback(NamedTuple):
     """What a payoff query returns.
 

@@ -1,0 +1,72 @@
+"""IPO-MD: mirror steps from the policy, against the geometric mixture of policy and reference."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jax.tree_util import Partial
+
+from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number
+from nlhf.targets import explicit
+
+
+class IPOMDState(NamedTuple):
+    """State of IPO-MD.
+
+    Attributes:
+      policy: the last iterate.
+    """
+
+    policy: Policy
+
+
+def init(policy: Policy) -> IPOMDState:
+    """Start from a policy."""
+    return IPOMDState(policy)
+
+
+def step(
+    key: Array,
+    state: IPOMDState,
+    oracle: Oracle,
+    space: PolicySpace,
+    *,
+    step_size: Any,
+    beta: Any,
+    mixture: Any,
+) -> tuple[IPOMDState, Info]:
+    """``m = π^(1 - mixture) π_ref^mixture``; move π by P(· ≻ m)."""
+    opponent = space.mix(state.policy, space.reference, mixture)
+    feedback = oracle.payoff(key, opponent)
+    policy = space.project(state.policy, Partial(explicit, step_size=step_size, beta=beta), feedback)
+    return IPOMDState(policy), Info(queries=1)
+
+
+def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
+    """Identity preference optimisation with mirror-descent data: the opponent is a geometric mixture.
+
+    ``m = π^(1 - mixture) π_ref^mixture``; ``log π+ = (1 - ηβ) log π + ηβ log π_ref + η P(· ≻ m)``,
+    normalised. It is the mirror form of Nash-MD-PG as well: both methods share this fixed point, and their
+    parametric gradients differ only by how contrasts are sampled. For mixture > 0 the fixed point is *not*
+    the Nash policy at β: it is the best response (at β) to the Nash policy at temperature β/(1 - mixture).
+    With mixture = 0 it is online mirror descent, that is online IPO.
+
+    Args:
+      step_size: η >= 0, ηβ <= 1.
+      beta: KL coefficient (τ in the paper), > 0.
+      mixture: exponent of the reference in the opponent (β in the paper), in [0, 1].
+
+    Returns:
+      An ``Algorithm`` that makes 1 query a step.
+
+    Raises:
+      InputError: if a number is out of range.
+
+    Claims: none; the source proves the fixed point, not a rate.
+
+    Reference: arXiv:2403.08635, section 5 and proposition 5.2.
+    """
+    check_number("step_size", step_size)
+    check_number("beta", beta, open_low=True)
+    check_number("mixture", mixture, high=1)
+    return algorithm(init, step, (), step_size=step_size, beta=beta, mixture=mixture)

@@ -1,0 +1,84 @@
+"""MPO, magnetic preference optimisation: mirror descent with a magnet that is moved now and then."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number
+from nlhf.targets import implicit
+
+
+class MPOState(NamedTuple):
+    """State of MPO.
+
+    Attributes:
+      policy: the last iterate.
+      magnet: the policy that the KL term pulls towards, at first the start.
+      count: steps made since the magnet moved.
+    """
+
+    policy: Policy
+    magnet: Policy
+    count: Array
+
+
+def init(policy: Policy) -> MPOState:
+    """Start from a policy, which is the first magnet too."""
+    return MPOState(policy, policy, jnp.zeros((), int))
+
+
+def magnetic(
+    log_prob: Array, log_ref: Array, preference: Array, *, log_magnet: Array, step_size: Any, beta: Any
+) -> Array:
+    """``(log π + gβ log magnet + g P) / (1 + gβ)``: the proximal target with the magnet for a reference."""
+    del log_ref
+    return implicit(log_prob, log_magnet, preference, step_size=step_size, beta=beta)
+
+
+def step(
+    key: Array, state: MPOState, oracle: Oracle, space: PolicySpace, *, step_size: Any, beta: Any, period: Any
+) -> tuple[MPOState, Info]:
+    """Move towards payoff and magnet; every ``period`` steps the magnet becomes the policy."""
+    feedback = oracle.payoff(key, state.policy)
+    log_magnet = space.log_prob(state.magnet, feedback.responses)
+    target = Partial(magnetic, log_magnet=log_magnet, step_size=step_size, beta=beta)
+    policy = space.project(state.policy, target, feedback)
+    refresh = state.count + 1 >= period
+    magnet = jax.tree.map(lambda new, old: jnp.where(refresh, new, old), policy, state.magnet)
+    count = jnp.where(refresh, 0, state.count + 1)
+    return MPOState(policy, magnet, count), Info(queries=1)
+
+
+def mpo(step_size: Any, beta: Any, period: Any) -> Algorithm:
+    """Magnetic preference optimisation: the unregularised Nash policy through regularised games.
+
+    ``log π+ = (log π + gβ log magnet + g P(· ≻ π)) / (1 + gβ)``, normalised; every ``period`` steps
+    ``magnet = π``. Each period approximates one proximal-point step, after which the KL divergence of
+    *every* unregularised Nash policy to the iterate has not grown (for an exactly solved period). The
+    reference enters only as the start: the fixed points are those of the game with β = 0.
+
+    Args:
+      step_size: composite step g >= 0; a period converges for g <= 4β.
+      beta: weight of the magnet (α in the paper), > 0.
+      period: steps between two moves of the magnet, >= 1; ``inf`` never moves it.
+
+    Returns:
+      An ``Algorithm`` that makes 1 query a step.
+
+    Raises:
+      InputError: if a number is out of range.
+
+    Claims: none; the source's linear rate is that of one period, no rate to the unregularised Nash policy
+      is proved.
+
+    Reference: arXiv:2410.16714.
+    """
+    check_number("step_size", step_size)
+    check_number("beta", beta, open_low=True)
+    if not (isinstance(period, float) and period == float("inf")):
+        check_number("period", period, low=1)
+    return algorithm(init, step, (), step_size=step_size, beta=beta, period=period)

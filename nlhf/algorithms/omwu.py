@@ -1,0 +1,123 @@
+"""OMWU: optimistic multiplicative weights, an extragradient step for the price of one query."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from nlhf.base import (
+    Algorithm,
+    Array,
+    Claim,
+    Constants,
+    Info,
+    Oracle,
+    Policy,
+    PolicySpace,
+    algorithm,
+    check_number,
+)
+from nlhf.targets import explicit
+
+
+class OMWUState(NamedTuple):
+    """State of OMWU.
+
+    Attributes:
+      policy: the last iterate.
+      half: the extrapolated policy that the next query is made against.
+      count: queries made.
+    """
+
+    policy: Policy
+    half: Policy
+    count: Array
+
+
+def init(policy: Policy) -> OMWUState:
+    """Start both sequences from one policy."""
+    return OMWUState(policy, policy, jnp.zeros((), int))
+
+
+def step(
+    key: Array, state: OMWUState, oracle: Oracle, space: PolicySpace, *, step_size: Any, beta: Any
+) -> tuple[OMWUState, Info]:
+    """Query the extrapolated policy; move the policy by the answer, then extrapolate by it once more."""
+    feedback = oracle.payoff(key, state.half)
+    # the first answer only extrapolates: that is the paper's initial query, without a special case elsewhere
+    lead = jnp.where(state.count > 0, step_size, 0 * step_size)
+    policy = space.project(state.policy, Partial(explicit, step_size=lead, beta=beta), feedback)
+    half = space.project(policy, Partial(explicit, step_size=step_size, beta=beta), feedback)
+    return OMWUState(policy, half, state.count + 1), Info(queries=1)
+
+
+def _bound(count: Array, constants: Constants) -> Array:
+    return jnp.exp(-_rate(constants) * jnp.maximum(count - 1, 0)) * constants.kl_start
+
+
+def _half_bound(count: Array, constants: Constants) -> Array:
+    return 2 * _bound(count, constants)
+
+
+def _rate(constants: Constants) -> Array:
+    return -jnp.log1p(-constants.step_size * constants.beta)
+
+
+def _range(beta: Any) -> tuple[Any, Any]:
+    return 0 * beta, jnp.minimum(1 / (2 * beta + 1), 0.5)
+
+
+CLAIMS = (
+    Claim(
+        name="omwu.kl",
+        source="arXiv:2105.15186, optimistic multiplicative weights; in symmetric self-play",
+        statement="KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= min(1/(2β + 1), 1/2)",
+        metric="kl_to_nash",
+        iterate="last",
+        bound=_bound,
+        rate_kind="linear",
+        rate=_rate,
+        step_size_range=_range,
+    ),
+    Claim(
+        name="omwu.half_kl",
+        source="arXiv:2105.15186, the extrapolated sequence",
+        statement="KL(π*‖h_t) <= 2 (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= min(1/(2β + 1), 1/2)",
+        metric="kl_to_nash",
+        iterate="half",
+        bound=_half_bound,
+        rate_kind="linear",
+        rate=_rate,
+        step_size_range=_range,
+    ),
+)
+
+
+def omwu(step_size: Any, beta: Any) -> Algorithm:
+    """Optimistic multiplicative weights update, regularised (β > 0) or not (β = 0).
+
+    ``log h_t = (1 - ηβ) log π_t + ηβ log π_ref + η P(· ≻ h_{t-1})``;
+    ``log π_{t+1} = (1 - ηβ) log π_t + ηβ log π_ref + η P(· ≻ h_t)``, both normalised, with h_{-1} = π_0.
+    One step here asks for P(· ≻ h_t), finishes π_{t+1} and makes h_{t+1} from the same answer, so no answer
+    is stored; the first step asks for P(· ≻ π_0) and makes h_0 only. Hence π lags one query.
+
+    Args:
+      step_size: η >= 0, ηβ <= 1.
+      beta: KL coefficient, >= 0.
+
+    Returns:
+      An ``Algorithm`` that makes 1 query a step.
+
+    Raises:
+      InputError: if a number is negative or not finite.
+
+    Claims: ``KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0)`` after t queries, twice that for the extrapolated
+      policy, for ``η <= min(1/(2β + 1), 1/2)``.
+
+    Reference: arXiv:2105.15186; for preferences, arXiv:2512.24818.
+    """
+    check_number("step_size", step_size)
+    check_number("beta", beta)
+    return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta)

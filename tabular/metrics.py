@@ -1,0 +1,111 @@
+"""How far a policy is from equilibrium; every metric is a function of the game, a policy and its payoff.
+
+``exploitability`` is one-sided everywhere, ``duality_gap`` is two-sided: twice it in a symmetric game.
+Contexts are averaged with their probabilities, except in ``span_to_nash``, which takes the worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from nlhf import logspace
+from tabular.games import Game
+from tabular.payoff import payoff
+
+Array = jax.Array
+
+
+def best_response(game: Game, advantage: Array) -> Array:
+    """Regularised best response ``log_softmax(log_ref + advantage / β)``, ``[X, A]``; needs β > 0.
+
+    Args:
+      game: the game.
+      advantage: ``[X, A]`` payoff of each action against the policy to be exploited.
+    """
+    return logspace.normalise(game.log_ref + advantage / game.beta)
+
+
+def kl_to_nash(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """KL(Nash ‖ policy) in nats, the distance in which the published last-iterate rates are stated."""
+    del advantage
+    return game.context_prob @ logspace.kl(log_nash, log_policy)
+
+
+def kl_from_nash(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """KL(policy ‖ Nash) in nats; β times it is how much the Nash policy beats the policy by."""
+    del advantage
+    return game.context_prob @ logspace.kl(log_policy, log_nash)
+
+
+def kl_to_reference(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """KL(policy ‖ reference) in nats."""
+    del advantage, log_nash
+    return game.context_prob @ logspace.kl(log_policy, game.log_ref)
+
+
+def exploitability(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """One-sided exploitability in the game as given, max over u of P_β(u ≻ π) - 1/2.
+
+    ``β KL(π ‖ BR(π))`` for β > 0 (equal to ``β logsumexp(log_ref + advantage/β) + β KL(π ‖ ref)``, without
+    its cancellation), and ``max_a advantage_a`` for β = 0.
+    """
+    regularised = game.beta > 0
+    positive = game._replace(beta=jnp.where(regularised, game.beta, 1.0))
+    smooth = positive.beta * (game.context_prob @ logspace.kl(log_policy, best_response(positive, advantage)))
+    return jnp.where(regularised, smooth, exploitability_original(game, log_policy, advantage, log_nash))
+
+
+def exploitability_original(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """One-sided exploitability without regularisation, max_a (P π)_a - 1/2."""
+    del log_policy, log_nash
+    allowed = jnp.where(jnp.isneginf(game.log_ref), -jnp.inf, advantage)
+    return game.context_prob @ allowed.max(-1)
+
+
+def duality_gap(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """Two-sided duality gap of the pair (π, π), twice the exploitability of the game as given."""
+    return 2 * exploitability(game, log_policy, advantage, log_nash)
+
+
+def span_to_nash(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """Span semi-norm of log π - log Nash, the worst over contexts."""
+    del advantage
+    excluded = jnp.isneginf(game.log_ref)
+    return logspace.span(jnp.where(excluded, jnp.nan, log_policy - jnp.where(excluded, 0.0, log_nash))).max()
+
+
+def win_rate(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """Probability that a draw of the policy is preferred to a draw of the reference."""
+    del log_nash
+    # skew: the policy's win against the reference is minus the reference's advantage over the policy
+    return 0.5 - game.context_prob @ (jnp.exp(game.log_ref) * advantage).sum(-1)
+
+
+Metric = Callable[[Game, Array, Array, Array], Array]
+
+METRICS: dict[str, Metric] = {
+    "kl_to_nash": kl_to_nash,
+    "kl_from_nash": kl_from_nash,
+    "kl_to_reference": kl_to_reference,
+    "exploitability": exploitability,
+    "exploitability_original": exploitability_original,
+    "duality_gap": duality_gap,
+    "span_to_nash": span_to_nash,
+    "win_rate": win_rate,
+}
+
+
+def measure(name: str, game: Game, log_policy: Array, log_nash: Array | None = None) -> Array:
+    """Evaluate one metric of one policy.
+
+    Args:
+      name: a key of ``METRICS``.
+      game: the game.
+      log_policy: ``[X, A]`` log-probabilities.
+      log_nash: ``[X, A]`` equilibrium; needed by the metrics that name it, else ignored.
+    """
+    reference = game.log_ref if log_nash is None else log_nash
+    return METRICS[name](game, log_policy, payoff(game.advantage, log_policy), reference)

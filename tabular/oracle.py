@@ -1,0 +1,151 @@
+"""Oracles over a game: exact, sampled with n draws, and offline from a data set of comparisons.
+
+An oracle factory is called as ``make_oracle(game, log_prob)`` inside a run; ``sampled(n)`` and
+``offline(...)`` return such factories. Policies come in whatever representation the space uses, and
+``log_prob`` reads them as tables.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number
+from nlhf.errors import InputError
+from tabular.games import Game
+from tabular.payoff import dense, payoff
+
+Array = jax.Array
+OracleFactory = Callable[[Game, Callable[[Policy], Array]], Oracle]
+
+
+def exact(game: Game, log_prob: Callable[[Policy], Array]) -> Oracle:
+    """Answer with the true payoff ``(P - 1/2) π`` (centred), and with labels drawn from P for duels.
+
+    Args:
+      game: the game; any advantage.
+      log_prob: ``log_prob(policy) -> [X, A]``.
+    """
+    return Oracle(Partial(_exact_payoff, game, log_prob), Partial(_duel, game, log_prob, Static((1,))))
+
+
+def _exact_payoff(game: Game, log_prob: Callable, key: Array, policy: Policy) -> Feedback:
+    del key
+    return Feedback(None, payoff(game.advantage, log_prob(policy)))
+
+
+@functools.cache
+def sampled(num_draws: int, *, labels: bool = True, num_duels: int = 1) -> OracleFactory:
+    """Answer with an unbiased estimate of the payoff from draws of the opponent.
+
+    ``payoff_a = mean over n draws b ~ π of l(a, b) - 1/2``, where l is a Bernoulli label of P(a ≻ b), or
+    P(a ≻ b) itself when ``labels`` is False. The draws of the opponent are shared by all actions, the
+    labels are independent; the standard deviation of one coordinate is at most 1 / (2 sqrt(n)).
+
+    Args:
+      num_draws: n >= 1, draws a query and context.
+      labels: whether a judge returns a label or its probability.
+      num_duels: comparisons a context that one ``duel`` call returns.
+
+    Returns:
+      A factory ``make_oracle(game, log_prob)``; the same arguments give the same object, so that a run
+      does not recompile.
+
+    Raises:
+      InputError: if a number is not a positive integer.
+    """
+    for name, value in (("num_draws", num_draws), ("num_duels", num_duels)):
+        check_number(name, value, low=1)
+
+    def make_oracle(game: Game, log_prob: Callable) -> Oracle:
+        return Oracle(
+            Partial(_sampled_payoff, game, log_prob, Static((num_draws, labels))),
+            Partial(_duel, game, log_prob, Static((num_duels,))),
+        )
+
+    return make_oracle
+
+
+def _sampled_payoff(
+    game: Game, log_prob: Callable, settings: tuple[int, bool], key: Array, policy: Policy
+) -> Feedback:
+    num_draws, labels = settings
+    opponent_key, label_key = jax.random.split(key)
+    log_policy = log_prob(policy)
+    num_contexts = log_policy.shape[0]
+    draws = jax.random.categorical(opponent_key, log_policy, axis=-1, shape=(num_draws, num_contexts))
+    probability = dense(game.advantage) + 0.5
+    against = jax.vmap(lambda draw: jnp.take_along_axis(probability, draw[:, None, None], axis=2)[:, :, 0])(
+        draws
+    )
+    if labels:
+        against = jax.random.bernoulli(label_key, against).astype(against.dtype)
+    return Feedback(None, against.mean(0) - 0.5)
+
+
+def _duel(
+    game: Game, log_prob: Callable, settings: tuple[int], key: Array, policy: Policy, opponent: Policy
+) -> Comparisons:
+    (num_duels,) = settings
+    first_key, second_key, label_key = jax.random.split(key, 3)
+    log_first, log_second = log_prob(policy), log_prob(opponent)
+    shape = (num_duels, log_first.shape[0])
+    first = jax.random.categorical(first_key, log_first, axis=-1, shape=shape).reshape(-1)
+    second = jax.random.categorical(second_key, log_second, axis=-1, shape=shape).reshape(-1)
+    context = jnp.broadcast_to(jnp.arange(shape[1]), shape).reshape(-1)
+    probability = dense(game.advantage)[context, first, second] + 0.5
+    label = jax.random.bernoulli(label_key, probability).astype(probability.dtype)
+    return Comparisons(context, first, second, label, jnp.ones(label.shape, bool))
+
+
+def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
+    """Answer from a fixed data set: payoffs of the empirical preference table, duels drawn from the rows.
+
+    ``P̂(a ≻ b) = (wins of a + prior) / (comparisons of a and b + 2 prior)`` in each context.
+
+    Args:
+      comparisons: labelled pairs of action indices; rows with a False mask are ignored.
+      prior: pseudo-count of each side, > 0 so that unseen pairs read 1/2.
+
+    Raises:
+      InputError: if no row is present, a label is outside [0, 1], or prior is not positive.
+    """
+    check_number("prior", prior, open_low=True)
+    if not bool(comparisons.mask.any()):
+        raise InputError("the data set has 0 comparisons, but at least 1 is needed; check its mask")
+    labels = jnp.where(comparisons.mask, comparisons.prefer_first, 0.5)
+    if bool(((labels < 0) | (labels > 1) | jnp.isnan(labels)).any()):
+        raise InputError("a label is outside [0, 1]; give 1 where the first response won and 0 where it lost")
+
+    def make_oracle(game: Game, log_prob: Callable) -> Oracle:
+        empirical = game._replace(advantage=_empirical_advantage(game.log_ref.shape, comparisons, prior))
+        return Oracle(
+            Partial(_exact_payoff, empirical, log_prob),
+            Partial(_offline_duel, comparisons),
+        )
+
+    return make_oracle
+
+
+def _empirical_advantage(shape: tuple[int, int], comparisons: Comparisons, prior: float) -> Array:
+    num_contexts, num_actions = shape
+    weight = comparisons.mask.astype(comparisons.prefer_first.dtype)
+    table = jnp.zeros((num_contexts, num_actions, num_actions), weight.dtype)
+    c, i, j = comparisons.context, comparisons.first, comparisons.second
+    wins = table.at[c, i, j].add(weight * comparisons.prefer_first)
+    wins = wins.at[c, j, i].add(weight * (1 - comparisons.prefer_first))
+    total = wins + jnp.swapaxes(wins, -1, -2)
+    advantage = (wins + prior) / (total + 2 * prior) - 0.5
+    # a pair of an action with itself says nothing; its rounding must not leave the diagonal off zero
+    return 0.5 * (advantage - jnp.swapaxes(advantage, -1, -2))
+
+
+def _offline_duel(comparisons: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
+    """Return the whole data set in a new order: an offline judge cannot be asked about other policies."""
+    del policy, opponent
+    order = jax.random.permutation(key, comparisons.mask.shape[0])
+    return jax.tree.map(lambda column: column[order], comparisons)

@@ -1,0 +1,158 @@
+"""A small parametric space: a softmax network over the same actions, for the error of approximate steps.
+
+The network follows the "neural" setting of the EGPO simulations: a trainable input vector for each context,
+two hidden ReLU layers, a linear read-out. A projection is k optimiser steps on the squared difference of
+contrasts, the same rule by which a transformer is moved.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+
+from nlhf import logspace, losses
+from nlhf.base import Comparisons, Feedback, Policy, PolicySpace, Static, Target, check_number
+from tabular.games import Game
+from tabular.space import log_ratio_loss
+
+Array = jax.Array
+
+
+class Network(NamedTuple):
+    """Parameters of the softmax network.
+
+    Attributes:
+      inputs: ``[X, D]`` trainable input vector of each context.
+      weights: ``([D, D], [D, D], [D, A])``.
+      biases: ``([D], [D], [A])``.
+    """
+
+    inputs: Array
+    weights: tuple[Array, Array, Array]
+    biases: tuple[Array, Array, Array]
+
+
+class Mixture(NamedTuple):
+    """Lazy geometric mixture ``policy^(1 - weight) other^weight``; its parameters are those of ``policy``.
+
+    Attributes:
+      policy: a network, a table or a mixture.
+      other: likewise.
+      weight: in [0, 1].
+    """
+
+    policy: Policy
+    other: Policy
+    weight: Array | float
+
+
+def init_network(key: Array, num_contexts: int, num_actions: int, width: int = 10) -> Network:
+    """Random network with Glorot-uniform weights, zero biases and standard normal inputs.
+
+    Args:
+      key: random key.
+      num_contexts: X.
+      num_actions: A.
+      width: D, width of the input vector and of both hidden layers.
+    """
+    input_key, *weight_keys = jax.random.split(key, 4)
+    glorot = jax.nn.initializers.glorot_uniform()
+    sizes = ((width, width), (width, width), (width, num_actions))
+    return Network(
+        inputs=jax.random.normal(input_key, (num_contexts, width)),
+        weights=tuple(
+            glorot(k, size, jnp.result_type(float)) for k, size in zip(weight_keys, sizes, strict=True)
+        ),
+        biases=(jnp.zeros(width), jnp.zeros(width), jnp.zeros(num_actions)),
+    )
+
+
+def table(policy: Policy) -> Array:
+    """Log-probabilities ``[X, A]`` of a network, of a lazy mixture, or of a table itself."""
+    if isinstance(policy, Mixture):
+        return logspace.geometric_mixture(table(policy.policy), table(policy.other), policy.weight)
+    if not isinstance(policy, Network):
+        return policy
+    hidden = policy.inputs
+    for weight, bias in zip(policy.weights[:-1], policy.biases[:-1], strict=True):
+        hidden = jax.nn.relu(hidden @ weight + bias[None])
+    return logspace.normalise(hidden @ policy.weights[-1] + policy.biases[-1][None])
+
+
+@functools.cache
+def network_space(
+    num_updates: int = 20, learning_rate: float = 0.01, optimiser: Callable[[float], Any] = optax.adam
+) -> Callable[[Game], PolicySpace]:
+    """Space of softmax networks; give its start to ``run(start=...)`` or use a network as the reference.
+
+    Args:
+      num_updates: k >= 1, optimiser steps of one projection or fit.
+      learning_rate: > 0.
+      optimiser: ``optimiser(learning_rate)`` is an optax transformation; it starts anew in every projection.
+
+    Returns:
+      A factory ``make_space(game) -> PolicySpace``; the same arguments give the same object.
+
+    Raises:
+      InputError: if a number is out of range.
+    """
+    check_number("num_updates", num_updates, low=1)
+    check_number("learning_rate", learning_rate, open_low=True)
+    settings = Static((int(num_updates), float(learning_rate), optimiser))
+
+    def make_space(game: Game) -> PolicySpace:
+        return PolicySpace(
+            reference=game.log_ref,
+            log_prob=Partial(_log_prob),
+            mix=Partial(Mixture),
+            project=Partial(_project, settings, game.log_ref),
+            fit=Partial(_fit, settings, game.log_ref),
+        )
+
+    return make_space
+
+
+def _log_prob(policy: Policy, responses: Array | None = None) -> Array:
+    log_policy = table(policy)
+    return log_policy if responses is None else jnp.take_along_axis(log_policy, responses, axis=-1)
+
+
+def _network(policy: Policy) -> Network:
+    while isinstance(policy, Mixture):
+        policy = policy.policy
+    return policy
+
+
+def _project(settings: Static, log_ref: Array, policy: Policy, target: Target, feedback: Feedback) -> Network:
+    wanted = target(table(policy), log_ref, feedback.preference)
+    return _descend(settings, _network(policy), lambda network: losses.contrast(table(network), wanted).sum())
+
+
+def _fit(
+    settings: Static, log_ref: Array, key: Array, policy: Policy, loss: Callable, comparisons: Comparisons
+) -> Network:
+    del key
+    return _descend(
+        settings, _network(policy), lambda network: log_ratio_loss(table(network), log_ref, loss, comparisons)
+    )
+
+
+def _descend(settings: Static, network: Network, objective: Callable[[Network], Array]) -> Network:
+    num_updates, learning_rate, optimiser = settings
+    transformation = optimiser(learning_rate)
+
+    def update(_: Array, carry: tuple) -> tuple:
+        network, state = carry
+        gradient = jax.grad(objective)(network)
+        # optax multiplies Python floats by integer counts, which strict promotion (our tests) refuses
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = transformation.update(gradient, state, network)
+        return optax.apply_updates(network, updates), state
+
+    return jax.lax.fori_loop(0, num_updates, update, (network, transformation.init(network)))[0]

@@ -1,0 +1,77 @@
+"""One verb, ``payoff``: the advantage of every action against a policy, whatever the game is stored as.
+
+A game stores the *advantage* P - 1/2, which is skew: a constant added to a payoff changes no update, and
+the centred matrix is better conditioned. A structured advantage answers the same verb without the matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class LowRank(NamedTuple):
+    """Advantage ``left right^T - right left^T`` of rank 2R ("disc" games for R = 1).
+
+    Attributes:
+      left: ``[X, A, R]``.
+      right: ``[X, A, R]``; entries of the implied matrix must stay within [-1/2, 1/2].
+    """
+
+    left: Array
+    right: Array
+
+
+class BradleyTerry(NamedTuple):
+    """Advantage ``sigmoid(score_a - score_b) - 1/2`` that is never stored as a matrix.
+
+    Attributes:
+      scores: ``[X, A]`` in nats.
+    """
+
+    scores: Array
+
+
+Advantage = Any  # Array [X, A, A] | LowRank | BradleyTerry
+
+
+def payoff(advantage: Advantage, log_policy: Array) -> Array:
+    """Return ``(P - 1/2) π``, the advantage of each action over a draw from the policy.
+
+    Args:
+      advantage: ``[X, A, A]`` skew matrices, or a structured equivalent.
+      log_policy: ``[X, A]`` log-probabilities.
+
+    Returns:
+      ``[X, A]`` in [-1/2, 1/2].
+    """
+    policy = jnp.exp(log_policy)
+    if isinstance(advantage, LowRank):
+        towards_right = jnp.einsum("xar,xa->xr", advantage.right, policy)
+        towards_left = jnp.einsum("xar,xa->xr", advantage.left, policy)
+        return jnp.einsum("xar,xr->xa", advantage.left, towards_right) - jnp.einsum(
+            "xar,xr->xa", advantage.right, towards_left
+        )
+    if isinstance(advantage, BradleyTerry):
+        return jax.lax.map(_bradley_terry_row, (advantage.scores, policy))
+    return jnp.einsum("xab,xb->xa", advantage, policy)
+
+
+def _bradley_terry_row(context: tuple[Array, Array]) -> Array:
+    scores, policy = context
+    # 1/2 tanh(s/2) = sigmoid(s) - 1/2 without cancellation; one row of the matrix at a time
+    return jax.lax.map(lambda score: 0.5 * jnp.tanh(0.5 * (score - scores)) @ policy, scores)
+
+
+def dense(advantage: Advantage) -> Array:
+    """Return the ``[X, A, A]`` matrix of any advantage."""
+    if isinstance(advantage, LowRank):
+        half = jnp.einsum("xar,xbr->xab", advantage.left, advantage.right)
+        return half - jnp.swapaxes(half, -1, -2)
+    if isinstance(advantage, BradleyTerry):
+        return 0.5 * jnp.tanh(0.5 * (advantage.scores[:, :, None] - advantage.scores[:, None, :]))
+    return advantage

@@ -1,0 +1,277 @@
+"""Run an algorithm on a game: one jitted scan, recorded on a stride, ``vmap``-ed over anything.
+
+The metric of an iterate and the algorithm's next query need the same product P π; they stand in one scan
+body with the same operands, so the compiler computes it once.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nlhf.base import Algorithm, Claim, Policy, PolicySpace, State, check_number, hyper
+from nlhf.errors import InputError, RangeWarning
+from tabular.games import Game
+from tabular.metrics import METRICS
+from tabular.oracle import OracleFactory, exact
+from tabular.payoff import payoff
+from tabular.space import simplex
+
+Array = jax.Array
+ITERATES = ("last", "half", "average")
+
+
+class Measure(NamedTuple):
+    """What to record: a metric of one of the iterates.
+
+    Attributes:
+      metric: a key of ``tabular.metrics.METRICS``.
+      iterate: ``"last"``, ``"half"`` (the policy the last query was made against) or ``"average"`` (the
+        arithmetic mean of the half iterates; of the last ones where an algorithm has no half step).
+    """
+
+    metric: str
+    iterate: str = "last"
+
+
+class Axes(NamedTuple):
+    """Which arguments of a run are batched at one level of ``vmap``: 0, ``None``, or a matching pytree."""
+
+    algorithm: Any = None
+    game: Any = None
+    key: Any = None
+    start: Any = None
+    log_nash: Any = None
+
+
+class Trace(NamedTuple):
+    """What a run leaves behind; every array has the batch axes in front.
+
+    Attributes:
+      step: ``[R]`` recorded step numbers, 0 first.
+      queries: ``[R]`` payoff queries made before that step.
+      values: one ``[R]`` array for each recorded ``Measure``.
+      state: the algorithm's state after the last step.
+    """
+
+    step: Array
+    queries: Array
+    values: dict[Measure, Array]
+    state: State
+
+    def __getitem__(self, metric: str | Measure) -> Array:
+        """Return the recorded values of a metric (of the last iterate, if given by name)."""
+        return self.values[metric if isinstance(metric, Measure) else Measure(metric)]
+
+
+def run(
+    algorithm: Algorithm,
+    game: Game,
+    *,
+    num_steps: int,
+    key: Array | None = None,
+    start: Policy | None = None,
+    log_nash: Array | None = None,
+    measures: tuple[Measure | str, ...] = ("duality_gap",),
+    every: int = 1,
+    make_space: Callable[[Game], PolicySpace] = simplex,
+    make_oracle: OracleFactory = exact,
+    axes: tuple[Axes, ...] = (),
+) -> Trace:
+    """Run ``num_steps`` steps of an algorithm and record metrics at steps 0, every, 2 every, ....
+
+    Args:
+      algorithm: a method with its hyper-parameters (or a batch of them, see ``axes``).
+      game: the game (or a batch).
+      num_steps: number of steps, a positive multiple of ``every``.
+      key: random key for sampled oracles; ``None`` is key 0.
+      start: first policy in the space's representation; ``None`` is the reference.
+      log_nash: ``[X, A]`` equilibrium, for the metrics that need it.
+      measures: what to record.
+      every: stride of the recording.
+      make_space: ``make_space(game) -> PolicySpace``; keep the object to avoid recompilation.
+      make_oracle: ``make_oracle(game, log_prob) -> Oracle``; likewise.
+      axes: levels of ``vmap``, outermost first. Batching only ``beta`` and the algorithm over one game keeps
+        one copy of P and turns the queries into one matrix product.
+
+    Returns:
+      A ``Trace``.
+
+    Raises:
+      InputError: on an unknown metric or iterate, num_steps or every that are not positive or do not divide,
+        a metric that needs ``log_nash`` when it is missing.
+
+    Warns:
+      RangeWarning: if a step size is outside the range that the algorithm's claims cover.
+      UserWarning: if float64 is off: gaps then floor near 1e-7.
+    """
+    recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in measures)
+    _check_run(recorded, num_steps, every, log_nash)
+    warn_outside_range(algorithm, game.beta)
+    if not jax.config.jax_enable_x64:
+        warnings.warn(
+            "float64 is off, so metrics below about 1e-6 are rounding noise; "
+            'call jax.config.update("jax_enable_x64", True) before the first array is made',
+            stacklevel=2,
+        )
+    key = jax.random.key(0) if key is None else key
+    log_nash = game.log_ref if log_nash is None else log_nash
+    if start is None and log_nash is game.log_ref:
+        axes = tuple(axis._replace(log_nash=_log_ref_axis(axis.game)) for axis in axes)
+    return _jitted(
+        algorithm, game, key, start, log_nash, num_steps, every, recorded, make_space, make_oracle, axes
+    )
+
+
+def _log_ref_axis(game_axis: Any) -> Any:
+    return game_axis.log_ref if isinstance(game_axis, Game) else game_axis
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6, 7, 8, 9, 10))
+def _jitted(
+    algorithm: Algorithm,
+    game: Game,
+    key: Array,
+    start: Policy | None,
+    log_nash: Array,
+    num_steps: int,
+    every: int,
+    measures: tuple[Measure, ...],
+    make_space: Callable,
+    make_oracle: Callable,
+    axes: tuple[Axes, ...],
+) -> Trace:
+    def one(algorithm: Algorithm, game: Game, key: Array, start: Policy | None, log_nash: Array) -> Trace:
+        space = make_space(game)
+        oracle = make_oracle(game, space.log_prob)
+        first = space.reference if start is None else start
+        return _scan(algorithm, game, space, oracle, key, first, log_nash, num_steps, every, measures)
+
+    batched = one
+    for axis in reversed(axes):
+        batched = jax.vmap(batched, in_axes=(axis.algorithm, axis.game, axis.key, axis.start, axis.log_nash))
+    return batched(algorithm, game, key, start, log_nash)
+
+
+def _scan(
+    algorithm: Algorithm,
+    game: Game,
+    space: PolicySpace,
+    oracle: Any,
+    key: Array,
+    start: Policy,
+    log_nash: Array,
+    num_steps: int,
+    every: int,
+    measures: tuple[Measure, ...],
+) -> Trace:
+    averaging = any(measure.iterate == "average" for measure in measures)
+
+    def table(state: State, iterate: str) -> Array:
+        policy = getattr(state, "half", state.policy) if iterate == "half" else state.policy
+        return space.log_prob(policy)
+
+    def observe(state: State, total: Array, count: Array) -> dict[Measure, Array]:
+        values = {}
+        for iterate in ITERATES:
+            wanted = [measure for measure in measures if measure.iterate == iterate]
+            if not wanted:
+                continue
+            if iterate == "average":
+                mean = total / jnp.maximum(count, 1).astype(total.dtype)
+                log_policy = jnp.where(count > 0, jnp.log(mean), table(state, "last"))
+            else:
+                log_policy = table(state, iterate)
+            advantage = payoff(game.advantage, log_policy)
+            for measure in wanted:
+                values[measure] = METRICS[measure.metric](game, log_policy, advantage, log_nash)
+        return values
+
+    def step(carry: tuple, index: Array) -> tuple:
+        state, queries, total = carry
+        state, info = algorithm.step(jax.random.fold_in(key, index), state, oracle, space)
+        if averaging:
+            total = total + jnp.exp(table(state, "half"))
+        return state, queries + info.queries, total
+
+    def stride(carry: tuple, record: Array) -> tuple:
+        state, queries, total = carry
+        observed = (queries, observe(state, total, record * every))
+        if every == 1:
+            return step(carry, record), observed
+        return jax.lax.fori_loop(
+            record * every, (record + 1) * every, lambda i, c: step(c, i), carry
+        ), observed
+
+    state = algorithm.init(start)
+    empty = jnp.zeros_like(table(state, "last")) if averaging else jnp.zeros(())
+    carry = (state, jnp.zeros((), int), empty)
+    num_records = num_steps // every
+    carry, (queries, values) = jax.lax.scan(stride, carry, jnp.arange(num_records))
+    state, total_queries, total = carry
+    final = observe(state, total, jnp.asarray(num_steps))
+    return Trace(
+        step=jnp.arange(num_records + 1) * every,
+        queries=jnp.append(queries, total_queries),
+        values={measure: jnp.append(values[measure], final[measure]) for measure in values},
+        state=state,
+    )
+
+
+def warn_outside_range(algorithm: Algorithm, beta: Any) -> None:
+    """Warn where a concrete step size is outside the range that one of the claims covers.
+
+    Args:
+      algorithm: the method with its hyper-parameters.
+      beta: KL coefficient(s) of the game, used where the algorithm has none of its own.
+
+    Warns:
+      RangeWarning: names the claim, the value and the range.
+    """
+    settings = hyper(algorithm)
+    step_size = settings.get("step_size")
+    coefficient = settings.get("beta", beta)
+    traced = any(isinstance(value, jax.core.Tracer) for value in jax.tree.leaves((step_size, coefficient)))
+    if step_size is None or callable(step_size) or traced:
+        return
+    for claim in algorithm.claims:
+        low, high = claim.step_size_range(np.asarray(coefficient))
+        outside = (np.asarray(step_size) < low) | (np.asarray(step_size) > high * (1 + 1e-12))
+        if np.any(outside):
+            _warn_range(claim, step_size, coefficient, low, high, outside)
+
+
+def _warn_range(claim: Claim, step_size: Any, beta: Any, low: Any, high: Any, outside: np.ndarray) -> None:
+    def first(value: Any) -> float:
+        return float(np.broadcast_to(np.asarray(value), outside.shape)[outside].flat[0])
+
+    warnings.warn(
+        f"step_size is {first(step_size):g}, outside [{first(low):g}, {first(high):g}], the range at beta = "
+        f"{first(beta):g} that {claim.name} ({claim.source}) covers; the run goes on without that guarantee",
+        RangeWarning,
+        stacklevel=4,
+    )
+
+
+def _check_run(measures: tuple[Measure, ...], num_steps: int, every: int, log_nash: Array | None) -> None:
+    for name, value in (("num_steps", num_steps), ("every", every)):
+        if value != int(value):
+            raise InputError(f"{name} is {value}, but it must be a whole number; give {name} >= 1")
+        check_number(name, value, low=1)
+    if num_steps % every:
+        raise InputError(
+            f"num_steps is {num_steps}, which is not a multiple of every = {every}; change one of them"
+        )
+    for measure in measures:
+        if measure.metric not in METRICS:
+            raise InputError(f"{measure.metric!r} is not a metric; give one of {', '.join(METRICS)}")
+        if measure.iterate not in ITERATES:
+            raise InputError(f"{measure.iterate!r} is not an iterate; give one of {', '.join(ITERATES)}")
+        if log_nash is None and measure.metric in ("kl_to_nash", "kl_from_nash", "span_to_nash"):
+            raise InputError(f"{measure.metric} needs log_nash; solve the game with tabular.nash and pass it")

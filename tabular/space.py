@@ -1,0 +1,120 @@
+"""The simplex: policies are tables of exact log-probabilities, and a projection is a normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+
+from nlhf import logspace
+from nlhf.base import Comparisons, Feedback, PolicySpace, Target
+from tabular.games import Game
+
+Array = jax.Array
+FIT_TOLERANCE = 1e-10
+FIT_STEPS = 500
+
+
+def simplex(game: Game) -> PolicySpace:
+    """All policies over a finite set of actions, as ``[X, A]`` log-probabilities.
+
+    ``project`` is exact: ``log_softmax(target(log_policy, log_ref, preference))``. Actions that the
+    reference excludes (``-inf``) keep probability exactly zero.
+
+    Args:
+      game: only its reference is used.
+
+    Returns:
+      A ``PolicySpace`` whose policies are arrays.
+    """
+    return PolicySpace(
+        reference=game.log_ref,
+        log_prob=Partial(_log_prob),
+        mix=Partial(logspace.geometric_mixture),
+        project=Partial(_project, game.log_ref),
+        fit=Partial(_fit, game.log_ref),
+    )
+
+
+def _log_prob(policy: Array, responses: Array | None = None) -> Array:
+    """Return ``[X, A]`` log-probabilities, or those of sampled actions ``[X, K]``."""
+    return policy if responses is None else jnp.take_along_axis(policy, responses, axis=-1)
+
+
+def _project(log_ref: Array, policy: Array, target: Target, feedback: Feedback) -> Array:
+    excluded = jnp.isneginf(log_ref)
+    # 0 * -inf inside a target would be NaN: excluded actions are moved as zeros, then excluded again
+    logits = target(jnp.where(excluded, 0.0, policy), jnp.where(excluded, 0.0, log_ref), feedback.preference)
+    return logspace.normalise(jnp.where(excluded, -jnp.inf, logits))
+
+
+def log_ratio_loss(
+    log_policy: Array, log_ref: Array, loss: Callable[..., Array], comparisons: Comparisons
+) -> Array:
+    """Mean of ``loss(log_ratio_first, log_ratio_second, prefer_first)`` over the rows that are present.
+
+    Args:
+      log_policy: ``[X, A]`` log-probabilities.
+      log_ref: ``[X, A]`` log-probabilities of the reference.
+      loss: per-example loss, as in ``nlhf.losses`` with its hyper-parameters bound.
+      comparisons: pairs of action indices.
+    """
+    ratio = log_policy - jnp.where(jnp.isneginf(log_ref), 0.0, log_ref)
+    first = ratio[comparisons.context, comparisons.first]
+    second = ratio[comparisons.context, comparisons.second]
+    each = jnp.where(comparisons.mask, loss(first, second, comparisons.prefer_first), 0.0)
+    return each.sum() / jnp.maximum(comparisons.mask.sum(), 1).astype(each.dtype)
+
+
+def _fit(log_ref: Array, key: Array, policy: Array, loss: Callable, comparisons: Comparisons) -> Array:
+    """Minimise over logits by L-BFGS until the gradient is below ``FIT_TOLERANCE`` (or ``FIT_STEPS``)."""
+    del key
+    excluded = jnp.isneginf(log_ref)
+
+    def objective(logits: Array) -> Array:
+        return log_ratio_loss(
+            logspace.normalise(jnp.where(excluded, -jnp.inf, logits)), log_ref, loss, comparisons
+        )
+
+    start = jnp.where(excluded, 0.0, policy)
+    return logspace.normalise(jnp.where(excluded, -jnp.inf, minimise(objective, start)))
+
+
+def minimise(
+    objective: Callable[[Any], Array],
+    start: Any,
+    tolerance: float = FIT_TOLERANCE,
+    max_steps: int = FIT_STEPS,
+) -> Any:
+    """Minimise a smooth function by L-BFGS with a zoom line search, jit- and ``vmap``-able.
+
+    Args:
+      objective: pytree -> scalar.
+      start: first point.
+      tolerance: stop when the Euclidean norm of the gradient is below this.
+      max_steps: stop after this many steps in any case.
+
+    Returns:
+      The last point.
+    """
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(objective)
+
+    def step(carry: tuple) -> tuple:
+        point, state, _, count = carry
+        value, grad = value_and_grad(point, state=state)
+        # optax mixes integer counts with floats, which strict promotion (our tests) refuses
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = solver.update(grad, state, point, value=value, grad=grad, value_fn=objective)
+        point = optax.apply_updates(point, updates)
+        return point, state, optax.tree.norm(optax.tree.get(state, "grad")), count + 1
+
+    def unfinished(carry: tuple) -> Array:
+        return (carry[2] > tolerance) & (carry[3] < max_steps)
+
+    norm = optax.tree.norm(jax.grad(objective)(start))
+    return jax.lax.while_loop(unfinished, step, (start, solver.init(start), norm, 0))[0]
