@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 def from_upper(upper: Array) -> Array:
-    """Return the preference matrix ``[..., A, A]`` whose entries above the diagonal are those of ``upper``."""
+    """Return the preference matrix ``[..., A, A]`` with the entries of ``upper`` above its diagonal."""
     above = jnp.triu(upper - 0.5, 1)
     return 0.5 + above - jnp.swapaxes(above, -1, -2)
 

@@ -131,7 +131,7 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
     return make_oracle
 
 
-def _empirical_advantage(shape: tuple[int, int], comparisons: Comparisons, prior: float) -> Array:
+def _empirical_advantage(shape: tuple[int, ...], comparisons: Comparisons, prior: float) -> Array:
     num_contexts, num_actions = shape
     weight = comparisons.mask.astype(comparisons.prefer_first.dtype)
     table = jnp.zeros((num_contexts, num_actions, num_actions), weight.dtype)

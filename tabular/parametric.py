@@ -34,8 +34,8 @@ class Network(NamedTuple):
     """
 
     inputs: Array
-    weights: tuple[Array, Array, Array]
-    biases: tuple[Array, Array, Array]
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
 
 
 class Mixture(NamedTuple):

@@ -65,9 +65,9 @@ class Trace(NamedTuple):
     values: dict[Measure, Array]
     state: State
 
-    def __getitem__(self, metric: str | Measure) -> Array:
-        """Return the recorded values of a metric (of the last iterate, if given by name)."""
-        return self.values[metric if isinstance(metric, Measure) else Measure(metric)]
+    def of(self, metric: str, iterate: str = "last") -> Array:
+        """Return the recorded values of a metric of an iterate."""
+        return self.values[Measure(metric, iterate)]
 
 
 def run(
@@ -114,7 +114,7 @@ def run(
     recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in measures)
     _check_run(recorded, num_steps, every, log_nash)
     warn_outside_range(algorithm, game.beta)
-    if not jax.config.jax_enable_x64:
+    if not jax.config.read("jax_enable_x64"):
         warnings.warn(
             "float64 is off, so metrics below about 1e-6 are rounding noise; "
             'call jax.config.update("jax_enable_x64", True) before the first array is made',
@@ -213,8 +213,9 @@ def _scan(
     empty = jnp.zeros_like(table(state, "last")) if averaging else jnp.zeros(())
     carry = (state, jnp.zeros((), int), empty)
     num_records = num_steps // every
-    carry, (queries, values) = jax.lax.scan(stride, carry, jnp.arange(num_records))
-    state, total_queries, total = carry
+    observed: tuple[Array, dict[Measure, Array]]
+    (state, total_queries, total), observed = jax.lax.scan(stride, carry, jnp.arange(num_records))
+    queries, values = observed
     final = observe(state, total, jnp.asarray(num_steps))
     return Trace(
         step=jnp.arange(num_records + 1) * every,

@@ -18,12 +18,12 @@ class MPOState(NamedTuple):
     Attributes:
       policy: the last iterate.
       magnet: the policy that the KL term pulls towards, at first the start.
-      count: steps made since the magnet moved.
+      steps: steps made since the magnet moved.
     """
 
     policy: Policy
     magnet: Policy
-    count: Array
+    steps: Array
 
 
 def init(policy: Policy) -> MPOState:
@@ -47,10 +47,10 @@ def step(
     log_magnet = space.log_prob(state.magnet, feedback.responses)
     target = Partial(magnetic, log_magnet=log_magnet, step_size=step_size, beta=beta)
     policy = space.project(state.policy, target, feedback)
-    refresh = state.count + 1 >= period
+    refresh = state.steps + 1 >= period
     magnet = jax.tree.map(lambda new, old: jnp.where(refresh, new, old), policy, state.magnet)
-    count = jnp.where(refresh, 0, state.count + 1)
-    return MPOState(policy, magnet, count), Info(queries=1)
+    steps = jnp.where(refresh, 0, state.steps + 1)
+    return MPOState(policy, magnet, steps), Info(queries=1)
 
 
 def mpo(step_size: Any, beta: Any, period: Any) -> Algorithm:

@@ -27,11 +27,11 @@ class NashMDState(NamedTuple):
 
     Attributes:
       policy: the last iterate.
-      count: steps made, for decreasing step sizes.
+      steps: steps made, for decreasing step sizes.
     """
 
     policy: Policy
-    count: Array
+    steps: Array
 
 
 def init(policy: Policy) -> NashMDState:
@@ -43,11 +43,11 @@ def step(
     key: Array, state: NashMDState, oracle: Oracle, space: PolicySpace, *, step_size: Any, beta: Any
 ) -> tuple[NashMDState, Info]:
     """``m = π^(1 - ηβ) π_ref^(ηβ)``, then ``log π+ = log m + η P(· ≻ m)``, both normalised."""
-    eta = step_size(state.count) if callable(step_size) else step_size
+    eta = step_size(state.steps) if callable(step_size) else step_size
     mixture = space.mix(state.policy, space.reference, eta * beta)
     feedback = oracle.payoff(key, mixture)
     policy = space.project(mixture, Partial(explicit, step_size=eta, beta=0.0), feedback)
-    return NashMDState(policy, state.count + 1), Info(queries=1)
+    return NashMDState(policy, state.steps + 1), Info(queries=1)
 
 
 def decreasing(count: Array, *, beta: Any) -> Array:

@@ -28,12 +28,12 @@ class OMWUState(NamedTuple):
     Attributes:
       policy: the last iterate.
       half: the extrapolated policy that the next query is made against.
-      count: queries made.
+      steps: queries made.
     """
 
     policy: Policy
     half: Policy
-    count: Array
+    steps: Array
 
 
 def init(policy: Policy) -> OMWUState:
@@ -47,10 +47,10 @@ def step(
     """Query the extrapolated policy; move the policy by the answer, then extrapolate by it once more."""
     feedback = oracle.payoff(key, state.half)
     # the first answer only extrapolates: that is the paper's initial query, without a special case elsewhere
-    lead = jnp.where(state.count > 0, step_size, 0 * step_size)
+    lead = jnp.where(state.steps > 0, step_size, 0 * step_size)
     policy = space.project(state.policy, Partial(explicit, step_size=lead, beta=beta), feedback)
     half = space.project(policy, Partial(explicit, step_size=step_size, beta=beta), feedback)
-    return OMWUState(policy, half, state.count + 1), Info(queries=1)
+    return OMWUState(policy, half, state.steps + 1), Info(queries=1)
 
 
 def _bound(count: Array, constants: Constants) -> Array:
