@@ -141,6 +141,7 @@ class Claim:
       rate_kind: ``"linear"`` (metric ~ exp(-rate step)) or ``"power"`` (metric ~ step^-rate).
       rate: ``rate(constants)``, the proved rate in the sense of ``rate_kind``.
       step_size_range: ``step_size_range(beta) -> (low, high)``, the closed range the proof covers.
+      regularised: True for a claim about β > 0, False for one about the unregularised game (β = 0).
     """
 
     name: str
@@ -152,6 +153,7 @@ class Claim:
     rate_kind: str
     rate: Callable[[Constants], Array]
     step_size_range: Callable[[Any], tuple[Any, Any]]
+    regularised: bool = True
 
 
 class Algorithm(NamedTuple):

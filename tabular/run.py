@@ -33,7 +33,7 @@ class Measure(NamedTuple):
     Attributes:
       metric: a key of ``tabular.metrics.METRICS``.
       iterate: ``"last"``, ``"half"`` (the policy the last query was made against) or ``"average"`` (the
-        arithmetic mean of the half iterates; of the last ones where an algorithm has no half step).
+        arithmetic mean of the half iterates; where an algorithm has no half step, of iterates 0 to t - 1).
     """
 
     metric: str
@@ -195,9 +195,11 @@ def _scan(
 
     def step(carry: tuple, index: Array) -> tuple:
         state, queries, total = carry
+        played = state
         state, info = algorithm.step(jax.random.fold_in(key, index), state, oracle, space)
         if averaging:
-            total = total + jnp.exp(table(state, "half"))
+            # regret bounds average what was played: the half iterate of this step, else the iterate before it
+            total = total + jnp.exp(table(state if hasattr(state, "half") else played, "half"))
         return state, queries + info.queries, total
 
     def stride(carry: tuple, record: Array) -> tuple:
@@ -241,9 +243,11 @@ def warn_outside_range(algorithm: Algorithm, beta: Any) -> None:
     traced = any(isinstance(value, jax.core.Tracer) for value in jax.tree.leaves((step_size, coefficient)))
     if step_size is None or callable(step_size) or traced:
         return
+    regularised = np.asarray(coefficient) > 0
     for claim in algorithm.claims:
-        low, high = claim.step_size_range(np.asarray(coefficient))
-        outside = (np.asarray(step_size) < low) | (np.asarray(step_size) > high * (1 + 1e-12))
+        low, high = claim.step_size_range(np.asarray(coefficient, float))
+        applies = regularised == claim.regularised
+        outside = applies & ((np.asarray(step_size) < low) | (np.asarray(step_size) > high * (1 + 1e-12)))
         if np.any(outside):
             _warn_range(claim, step_size, coefficient, low, high, outside)
 

@@ -63,6 +63,14 @@ def _range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, 2 * beta + 2 * (1 + beta**2) ** 0.5
 
 
+def _average_bound(count: Array, constants: Constants) -> Array:
+    return constants.log_num_actions / (constants.step_size * jnp.maximum(count, 1))
+
+
+def _average_rate(constants: Constants) -> Array:
+    return jnp.ones_like(constants.beta)
+
+
 CLAIMS = (
     Claim(
         name="nash_mirror_prox.kl",
@@ -74,6 +82,18 @@ CLAIMS = (
         rate_kind="linear",
         rate=_rate,
         step_size_range=_range,
+    ),
+    Claim(
+        name="nash_mirror_prox.average",
+        source="mirror prox (Nemirovski 2004), constant derived from the smoothness 1/2",
+        statement="β = 0, g <= 2, uniform start: max_a (P h̄_t)_a - 1/2 <= log A / (g t), half iterates averaged",
+        metric="exploitability_original",
+        iterate="average",
+        bound=_average_bound,
+        rate_kind="power",
+        rate=_average_rate,
+        step_size_range=_range,
+        regularised=False,
     ),
 )
 
@@ -97,7 +117,8 @@ def nash_mirror_prox(step_size: Any, beta: Any) -> Algorithm:
       InputError: if a number is negative or not finite.
 
     Claims: ``KL(π*‖π_t) <= (1 + gβ)^-t KL(π*‖π_0)`` for ``g <= 2β + 2√(1 + β²)``, whatever the number of
-      actions; at the end of the range the factor is exp(-2 asinh β).
+      actions; at the end of the range the factor is exp(-2 asinh β). For β = 0 and g <= 2 from the uniform
+      policy, the averaged half iterate's exploitability is at most ``log A / (g t)``.
 
     Reference: arXiv:2505.19731v1.
     """

@@ -69,6 +69,19 @@ def _range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, jnp.minimum(1 / (2 * beta + 1), 0.5)
 
 
+def _average_bound(count: Array, constants: Constants) -> Array:
+    eta = constants.step_size
+    return (constants.log_num_actions / eta + eta / 4) / jnp.maximum(count, 1)
+
+
+def _average_rate(constants: Constants) -> Array:
+    return jnp.ones_like(constants.beta)
+
+
+def _average_range(beta: Any) -> tuple[Any, Any]:
+    return 0 * beta, 0.5**0.5 + 0 * beta
+
+
 CLAIMS = (
     Claim(
         name="omwu.kl",
@@ -92,6 +105,18 @@ CLAIMS = (
         rate=_rate,
         step_size_range=_range,
     ),
+    Claim(
+        name="omwu.average",
+        source="optimistic mirror descent (for preferences arXiv:2502.16852), constants derived",
+        statement="β = 0, uniform start: max_a (P h̄_t)_a - 1/2 <= (log A/η + η/4) / t for η <= 1/√2",
+        metric="exploitability_original",
+        iterate="average",
+        bound=_average_bound,
+        rate_kind="power",
+        rate=_average_rate,
+        step_size_range=_average_range,
+        regularised=False,
+    ),
 )
 
 
@@ -114,7 +139,8 @@ def omwu(step_size: Any, beta: Any) -> Algorithm:
       InputError: if a number is negative or not finite.
 
     Claims: ``KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0)`` after t queries, twice that for the extrapolated
-      policy, for ``η <= min(1/(2β + 1), 1/2)``.
+      policy, for ``η <= min(1/(2β + 1), 1/2)``. For β = 0 and η <= 1/√2 from the uniform policy, the averaged
+      extrapolated policy's exploitability is at most ``(log A/η + η/4)/t``.
 
     Reference: arXiv:2105.15186; for preferences, arXiv:2512.24818.
     """

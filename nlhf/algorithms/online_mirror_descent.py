@@ -69,6 +69,19 @@ def _range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, 4 * beta / (1 + 4 * beta**2)
 
 
+def _average_bound(count: Array, constants: Constants) -> Array:
+    eta = constants.step_size
+    return constants.log_num_actions / (eta * jnp.maximum(count, 1)) + eta / 8
+
+
+def _average_rate(constants: Constants) -> Array:
+    return jnp.ones_like(constants.beta)
+
+
+def _average_range(beta: Any) -> tuple[Any, Any]:
+    return 0 * beta, jnp.inf + 0 * beta
+
+
 CLAIMS = (
     Claim(
         name="online_mirror_descent.kl",
@@ -80,6 +93,18 @@ CLAIMS = (
         rate_kind="linear",
         rate=_rate,
         step_size_range=_range,
+    ),
+    Claim(
+        name="online_mirror_descent.average",
+        source="regret of multiplicative weights, payoffs of range 1; for preferences arXiv:2401.04056",
+        statement="β = 0, uniform start: max_a (P π̄_t)_a - 1/2 <= log A / (ηt) + η/8, iterates averaged",
+        metric="exploitability_original",
+        iterate="average",
+        bound=_average_bound,
+        rate_kind="power",
+        rate=_average_rate,
+        step_size_range=_average_range,
+        regularised=False,
     ),
 )
 
@@ -101,7 +126,8 @@ def online_mirror_descent(step_size: Any, beta: Any) -> Algorithm:
     Raises:
       InputError: if a number is negative or not finite.
 
-    Claims: ``KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0)`` for ``η <= 4β/(1 + 4β²)``.
+    Claims: ``KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0)`` for ``η <= 4β/(1 + 4β²)``; for β = 0 from the uniform
+      policy, the average iterate's exploitability is at most ``log A/(ηt) + η/8``.
 
     Reference: arXiv:2206.05825; as online IPO, arXiv:2403.08635, proposition 4.1.
     """
