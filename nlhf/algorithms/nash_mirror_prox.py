@@ -86,7 +86,7 @@ CLAIMS = (
     Claim(
         name="nash_mirror_prox.average",
         source="mirror prox (Nemirovski 2004), constant derived from the smoothness 1/2",
-        statement="β = 0, g <= 2, uniform start: max_a (P h̄_t)_a - 1/2 <= log A / (g t), half iterates averaged",
+        statement="β = 0, g <= 2, uniform start: max_a (P h)_a - 1/2 <= log A / (g t), h the mean half iterate",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,

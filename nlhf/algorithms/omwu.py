@@ -108,7 +108,7 @@ CLAIMS = (
     Claim(
         name="omwu.average",
         source="optimistic mirror descent (for preferences arXiv:2502.16852), constants derived",
-        statement="β = 0, uniform start: max_a (P h̄_t)_a - 1/2 <= (log A/η + η/4) / t for η <= 1/√2",
+        statement="β = 0, η <= 1/√2, uniform start: max_a (P h)_a - 1/2 <= (log A/η + η/4) / t, h the mean",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,

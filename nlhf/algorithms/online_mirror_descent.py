@@ -97,7 +97,7 @@ CLAIMS = (
     Claim(
         name="online_mirror_descent.average",
         source="regret of multiplicative weights, payoffs of range 1; for preferences arXiv:2401.04056",
-        statement="β = 0, uniform start: max_a (P π̄_t)_a - 1/2 <= log A / (ηt) + η/8, iterates averaged",
+        statement="β = 0, uniform start: max_a (P p)_a - 1/2 <= log A / (ηt) + η/8, p the mean iterate",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,
