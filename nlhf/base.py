@@ -114,7 +114,7 @@ class Constants(NamedTuple):
       beta: KL coefficient.
       kl_start: KL(Nash ‖ first policy), in nats.
       span_start: max - min over actions of log(first policy / Nash).
-      log_num_actions: log A.
+      log_start: max over actions of log(1 / first policy), in nats; log A from the uniform policy.
       extra: the algorithm's other hyper-parameters by name.
     """
 
@@ -122,7 +122,7 @@ class Constants(NamedTuple):
     beta: Any
     kl_start: Any
     span_start: Any
-    log_num_actions: Any
+    log_start: Any
     extra: dict[str, Any]
 
 

@@ -64,7 +64,7 @@ def _range(beta: Any) -> tuple[Any, Any]:
 
 
 def _average_bound(count: Array, constants: Constants) -> Array:
-    return constants.log_num_actions / (constants.step_size * jnp.maximum(count, 1))
+    return constants.log_start / (constants.step_size * jnp.maximum(count, 1))
 
 
 def _average_rate(constants: Constants) -> Array:
@@ -86,7 +86,7 @@ CLAIMS = (
     Claim(
         name="nash_mirror_prox.average",
         source="mirror prox (Nemirovski 2004), constant derived from the smoothness 1/2",
-        statement="β = 0, g <= 2, uniform start: max_a (P h)_a - 1/2 <= log A / (g t), h the mean half iterate",
+        statement="β = 0, g <= 2: max_a (P h)_a - 1/2 <= log(1/min π_0) / (gt), h the mean half iterate",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,
@@ -117,8 +117,8 @@ def nash_mirror_prox(step_size: Any, beta: Any) -> Algorithm:
       InputError: if a number is negative or not finite.
 
     Claims: ``KL(π*‖π_t) <= (1 + gβ)^-t KL(π*‖π_0)`` for ``g <= 2β + 2√(1 + β²)``, whatever the number of
-      actions; at the end of the range the factor is exp(-2 asinh β). For β = 0 and g <= 2 from the uniform
-      policy, the averaged half iterate's exploitability is at most ``log A / (g t)``.
+      actions; at the end of the range the factor is exp(-2 asinh β). For β = 0 and g <= 2 the averaged
+      half iterate's exploitability is at most ``log(1/min π_0)/(gt)``.
 
     Reference: arXiv:2505.19731v1.
     """

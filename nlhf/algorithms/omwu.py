@@ -71,7 +71,7 @@ def _range(beta: Any) -> tuple[Any, Any]:
 
 def _average_bound(count: Array, constants: Constants) -> Array:
     eta = constants.step_size
-    return (constants.log_num_actions / eta + eta / 4) / jnp.maximum(count, 1)
+    return (constants.log_start / eta + eta / 4) / jnp.maximum(count, 1)
 
 
 def _average_rate(constants: Constants) -> Array:
@@ -108,7 +108,7 @@ CLAIMS = (
     Claim(
         name="omwu.average",
         source="optimistic mirror descent (for preferences arXiv:2502.16852), constants derived",
-        statement="β = 0, η <= 1/√2, uniform start: max_a (P h)_a - 1/2 <= (log A/η + η/4) / t, h the mean",
+        statement="β = 0, η <= 1/√2: max_a (P h)_a - 1/2 <= (log(1/min π_0)/η + η/4) / t, h the mean",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,
@@ -139,8 +139,8 @@ def omwu(step_size: Any, beta: Any) -> Algorithm:
       InputError: if a number is negative or not finite.
 
     Claims: ``KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0)`` after t queries, twice that for the extrapolated
-      policy, for ``η <= min(1/(2β + 1), 1/2)``. For β = 0 and η <= 1/√2 from the uniform policy, the averaged
-      extrapolated policy's exploitability is at most ``(log A/η + η/4)/t``.
+      policy, for ``η <= min(1/(2β + 1), 1/2)``. For β = 0 and η <= 1/√2 the averaged extrapolated
+      policy's exploitability is at most ``(log(1/min π_0)/η + η/4)/t``.
 
     Reference: arXiv:2105.15186; for preferences, arXiv:2512.24818.
     """

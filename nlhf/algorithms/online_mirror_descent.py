@@ -71,7 +71,7 @@ def _range(beta: Any) -> tuple[Any, Any]:
 
 def _average_bound(count: Array, constants: Constants) -> Array:
     eta = constants.step_size
-    return constants.log_num_actions / (eta * jnp.maximum(count, 1)) + eta / 8
+    return constants.log_start / (eta * jnp.maximum(count, 1)) + eta / 8
 
 
 def _average_rate(constants: Constants) -> Array:
@@ -97,7 +97,7 @@ CLAIMS = (
     Claim(
         name="online_mirror_descent.average",
         source="regret of multiplicative weights, payoffs of range 1; for preferences arXiv:2401.04056",
-        statement="β = 0, uniform start: max_a (P p)_a - 1/2 <= log A / (ηt) + η/8, p the mean iterate",
+        statement="β = 0: max_a (P p)_a - 1/2 <= log(1/min π_0) / (ηt) + η/8, p the mean iterate",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,
@@ -126,8 +126,8 @@ def online_mirror_descent(step_size: Any, beta: Any) -> Algorithm:
     Raises:
       InputError: if a number is negative or not finite.
 
-    Claims: ``KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0)`` for ``η <= 4β/(1 + 4β²)``; for β = 0 from the uniform
-      policy, the average iterate's exploitability is at most ``log A/(ηt) + η/8``.
+    Claims: ``KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0)`` for ``η <= 4β/(1 + 4β²)``; for β = 0 the
+      average iterate's exploitability is at most ``log(1/min π_0)/(ηt) + η/8``.
 
     Reference: arXiv:2206.05825; as online IPO, arXiv:2403.08635, proposition 4.1.
     """
