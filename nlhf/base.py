@@ -230,3 +230,25 @@ def check_number(
             f"{left}{low:g}, {high:g}]; give another {name}"
         )
     return value
+
+
+def check_whole(name: str, value: Any, *, low: int = 1) -> int:
+    """Return ``value`` as an ``int`` if it is a whole number of at least ``low``, else raise.
+
+    Args:
+      name: how the message calls the value.
+      value: a concrete number; counts are structure, so a traced value is refused by Python itself.
+      low: smallest value allowed.
+
+    Raises:
+      InputError: if the value is not finite, not whole or too small.
+
+    >>> check_whole("num_inner", 2.5)
+    Traceback (most recent call last):
+    ...
+    nlhf.errors.InputError: num_inner is 2.5, but it must be a whole number; give num_inner >= 1
+    """
+    check_number(name, value, low=low)
+    if int(value) != value:
+        raise InputError(f"{name} is {value}, but it must be a whole number; give {name} >= {low}")
+    return int(value)

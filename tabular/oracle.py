@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number
+from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
 from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.payoff import dense, payoff
@@ -58,8 +58,7 @@ def sampled(num_draws: int, *, labels: bool = True, num_duels: int = 1) -> Oracl
     Raises:
       InputError: if a number is not a positive integer.
     """
-    for name, value in (("num_draws", num_draws), ("num_duels", num_duels)):
-        check_number(name, value, low=1)
+    num_draws, num_duels = check_whole("num_draws", num_draws), check_whole("num_duels", num_duels)
 
     def make_oracle(game: Game, log_prob: Callable) -> Oracle:
         return Oracle(

@@ -17,7 +17,7 @@ import optax
 from jax.tree_util import Partial
 
 from nlhf import logspace, losses
-from nlhf.base import Comparisons, Feedback, Policy, PolicySpace, Static, Target, check_number
+from nlhf.base import Comparisons, Feedback, Policy, PolicySpace, Static, Target, check_number, check_whole
 from tabular.games import Game
 from tabular.space import log_ratio_loss
 
@@ -102,9 +102,8 @@ def network_space(
     Raises:
       InputError: if a number is out of range.
     """
-    check_number("num_updates", num_updates, low=1)
     check_number("learning_rate", learning_rate, open_low=True)
-    settings = Static((int(num_updates), float(learning_rate), optimiser))
+    settings = Static((check_whole("num_updates", num_updates), float(learning_rate), optimiser))
 
     def make_space(game: Game) -> PolicySpace:
         return PolicySpace(

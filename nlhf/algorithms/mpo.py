@@ -47,7 +47,8 @@ def step(
     log_magnet = space.log_prob(state.magnet, feedback.responses)
     target = Partial(magnetic, log_magnet=log_magnet, step_size=step_size, beta=beta)
     policy = space.project(state.policy, target, feedback)
-    refresh = state.steps + 1 >= period
+    # in floating point, where a period may be infinite
+    refresh = (state.steps + 1).astype(jnp.result_type(float)) >= jnp.asarray(period, jnp.result_type(float))
     magnet = jax.tree.map(lambda new, old: jnp.where(refresh, new, old), policy, state.magnet)
     steps = jnp.where(refresh, 0, state.steps + 1)
     return MPOState(policy, magnet, steps), Info(queries=1)

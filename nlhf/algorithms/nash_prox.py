@@ -20,6 +20,7 @@ from nlhf.base import (
     Static,
     algorithm,
     check_number,
+    check_whole,
 )
 from nlhf.targets import explicit
 
@@ -136,5 +137,5 @@ def nash_prox(step_size: Any, beta: Any, num_inner: int) -> Algorithm:
     """
     check_number("step_size", step_size, open_low=True)
     check_number("beta", beta, open_low=True)
-    check_number("num_inner", num_inner, low=1)
-    return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta, inner=Static((int(num_inner),)))
+    inner = Static((check_whole("num_inner", num_inner),))
+    return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta, inner=inner)
