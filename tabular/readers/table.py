@@ -1,0 +1,103 @@
+"""What every reader returns, and the rules that hold for names and sizes in every kind of file."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from nlhf.errors import InputError
+
+MINIMUM_ACTIONS = 2
+# A game table is dense: 5000 actions are 200 MB in float64. The limit is what keeps a stray file with a new
+# name on each of its lines from taking the whole memory before anyone notices.
+MAXIMUM_ACTIONS = 5000
+SHOWN_CHARACTERS = 60
+
+
+class Table(NamedTuple):
+    """The content of one file, before the rules for a preference matrix are applied.
+
+    Attributes:
+      names: the A actions in the order of the rows, or None where the file does not name them.
+      preference: ``[A, A]`` probabilities as written in the file, or None where it holds only counts.
+      counts: ``[A, A]`` wins of the row over the column, a tie half a win to each, or None.
+    """
+
+    names: tuple[str, ...] | None
+    preference: np.ndarray | None
+    counts: np.ndarray | None
+
+
+def shown(value: object) -> str:
+    r"""Show a value from a file on one short line, whatever it holds.
+
+    >>> shown("two\nlines"), len(shown("x" * 1000))
+    ("'two\\nlines'", 60)
+    """
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or lists a thousand deep
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+
+
+def clean_name(text: object, place: str) -> str:
+    """Strip the name of an action, and refuse one that cannot be printed or told from nothing.
+
+    Args:
+      text: what stands in the file.
+      place: the file and line for the message.
+
+    Returns:
+      The name without surrounding white space.
+
+    Raises:
+      InputError: if it is not text, is empty, or holds control characters or half a surrogate pair.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{place}: the name {shown(text)} is not text; write names as strings")
+    name = text.strip()
+    if not name:
+        raise InputError(f"{place}: a name is empty; give every action a name")
+    if not name.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise InputError(f"{place}: the name {shown(name)} holds a control character; remove it")
+    return name
+
+
+def clean_names(texts: Iterable[object], place: str) -> tuple[str, ...]:
+    """Strip a list of names and check that there are enough, not too many, and none twice.
+
+    >>> clean_names(["rock", " paper"], "game.csv:1")
+    ('rock', 'paper')
+    """
+    if isinstance(texts, str):
+        raise InputError(f"{place}: {shown(texts)} is one string; give a list of names")
+    position_of: dict[str, int] = {}
+    for position, text in enumerate(texts, start=1):
+        name = clean_name(text, place)
+        if name in position_of:
+            raise InputError(
+                f"{place}: the name {shown(name)} stands at positions {position_of[name]} and {position}; "
+                "names must differ"
+            )
+        position_of[name] = position
+        check_number_of_actions(position, place, so_far=True)
+    check_number_of_actions(len(position_of), place)
+    return tuple(position_of)
+
+
+def check_number_of_actions(actions: int, place: str, so_far: bool = False) -> None:
+    """Refuse a game with fewer than 2 or more than 5000 actions; ``so_far`` while they are still counted."""
+    if actions < MINIMUM_ACTIONS and not so_far:
+        raise InputError(
+            f"{place}: found {actions} action{'' if actions == 1 else 's'}, but a game needs at least "
+            f"{MINIMUM_ACTIONS}; check the file's kind and separator"
+        )
+    if actions > MAXIMUM_ACTIONS:
+        raise InputError(
+            f"{place}: found more than {MAXIMUM_ACTIONS} actions, too many for a dense table; "
+            "check the file's kind, or keep fewer actions"
+        )
