@@ -14,6 +14,7 @@ from nlhf.errors import InputError
 from tabular.payoff import Advantage, dense
 
 Array = jax.Array
+Leaf = Any  # an array; or an axis where a Game describes which of its leaves a vmap batches
 
 
 class Game(NamedTuple):
@@ -30,9 +31,9 @@ class Game(NamedTuple):
     """
 
     advantage: Advantage
-    log_ref: Array
-    context_prob: Array
-    beta: Array | float
+    log_ref: Leaf
+    context_prob: Leaf
+    beta: Leaf
 
     @property
     def preference(self) -> Array:

@@ -1,0 +1,418 @@
+"""Figure ``convergence``: every NLHF algorithm on six games, measured curve beside proved bound.
+
+Expected: on each regularised game the last iterates of EGPO, Nash Mirror Prox, OMWU, Nash Prox and (more
+slowly at small β) online mirror descent fall linearly to the floating-point floor and stay below their
+dashed bounds; Nash-MD with a constant step and IPO-MD stall at the biased limits (dotted) that an independent
+solver predicts; Nash-MD with the decreasing step follows a power law. On the unregularised games the averages
+obey their O(1/t) bounds and MPO's last iterate goes on falling.
+
+The distance is KL(Nash ‖ policy) to an equilibrium from Newton's method; x-axes count payoff queries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.instances import TITLES, Group, build
+from experiments.methods import REGULARISED, UNREGULARISED, Method
+from nlhf import logspace
+from nlhf.base import Claim, Constants, hyper
+from nlhf.errors import InputError
+from proofs_checks.rates import fit_linear, fit_power
+from tabular.games import Game
+from tabular.nash import solve_regularised
+from tabular.run import Axes, Measure
+from tabular.run import run as run_algorithm
+
+MAX_CURVE_POINTS = 160
+RATIO_FLOOR = 1e-20  # below this a ratio of measured to bound compares rounding errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the figure.
+
+    Attributes:
+      seeds: instances of each family, 1 to 1000.
+      betas: KL coefficients, one row of panels each.
+      queries_unregularised: queries spent on the games with β = 0.
+      seed: root of all random draws.
+    """
+
+    seeds: int = 20
+    betas: tuple[float, ...] = (0.3, 0.1, 0.03)
+    queries_unregularised: int = 4000
+    seed: int = 0
+
+
+def quick(config: Config) -> Config:
+    """A smaller version for smoke runs: three seeds, two betas."""
+    return dataclasses.replace(
+        config, seeds=min(config.seeds, 3), betas=config.betas[:2], queries_unregularised=1000
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One method in one panel: quantiles over seeds of the metric, its bound and its rates.
+
+    Attributes:
+      method: key of the method.
+      queries: queries made at each kept point.
+      median: median over seeds.
+      low: 10 % quantile.
+      high: 90 % quantile.
+      bound: median proved bound, or ``None`` where nothing is proved.
+      limit: predicted biased limit, median over seeds, or ``None``.
+      rate_kind: ``"linear"`` (nats a query), ``"power"`` (exponent) or ``""``.
+      rate: fitted rate, median over seeds, or ``None`` where too few points are above the floor.
+      rate_low: 10 % quantile of the fitted rates.
+      rate_high: 90 % quantile.
+      proved_rate: rate that theory guarantees, in the same unit, or ``None``.
+      worst_ratio: largest measured / bound over steps and seeds above 1e-20, or ``None``.
+      final: median at the end.
+    """
+
+    method: str
+    queries: list[int]
+    median: list[float]
+    low: list[float]
+    high: list[float]
+    bound: list[float] | None
+    limit: float | None
+    rate_kind: str
+    rate: float | None
+    rate_low: float | None
+    rate_high: float | None
+    proved_rate: float | None
+    worst_ratio: float | None
+    final: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One game at one β.
+
+    Attributes:
+      game: name of the family.
+      title: its title.
+      beta: KL coefficient; 0 for the unregularised game.
+      metric: what is on the y-axis.
+      floor: floating-point floor of the metric, about (ε · range of log-probabilities)² / 2 for a KL.
+      max_queries: end of the x-axis.
+      curves: one for each method.
+    """
+
+    game: str
+    title: str
+    beta: float
+    metric: str
+    floor: float
+    max_queries: int
+    curves: list[Curve]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Everything the figure and the table are drawn from.
+
+    Attributes:
+      config: the settings.
+      panels: row by row.
+    """
+
+    config: Config
+    panels: list[Panel]
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """Plain dictionaries and lists of a result."""
+    return dataclasses.asdict(result)
+
+
+def from_json(document: dict[str, Any]) -> Result:
+    """Inverse of ``to_json``.
+
+    Raises:
+      InputError: if a field is missing or unknown.
+    """
+    try:
+        settings = dict(document["config"])
+        settings["betas"] = tuple(settings["betas"])
+        panels = [
+            Panel(**{**panel, "curves": [Curve(**curve) for curve in panel["curves"]]})
+            for panel in document["panels"]
+        ]
+        return Result(Config(**settings), panels)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the result does not fit this version ({error}); run the figure again") from None
+
+
+def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+    """Run every method on every game.
+
+    Args:
+      config: settings.
+      progress: called with a description and the number of units before each unit of work.
+
+    Raises:
+      InputError: if seeds is not in 1..1000 or a β is not positive.
+    """
+    if not 1 <= config.seeds <= 1000:
+        raise InputError(f"seeds is {config.seeds}, but it must be in 1..1000; give --seeds 20, say")
+    if not config.betas or min(config.betas) <= 0:
+        raise InputError(
+            f"betas are {config.betas}, but each must be > 0; the row with beta 0 is always drawn"
+        )
+    groups = build(jax.random.key(config.seed), config.seeds, jnp.asarray(config.betas))
+    total = len(groups) * (len(REGULARISED) + len(UNREGULARISED))
+    panels: list[Panel] = []
+    for group in groups:
+        panels += _regularised_panels(config, group, lambda what: progress(what, total))
+        panels += _unregularised_panels(config, group, lambda what: progress(what, total))
+    order = {name: i for i, name in enumerate(TITLES)}
+    rows = {beta: i for i, beta in enumerate((*config.betas, 0.0))}
+    return Result(config, sorted(panels, key=lambda panel: (rows[panel.beta], order[panel.game])))
+
+
+def horizon(beta: float) -> int:
+    """Queries after which the proved bound of Nash Mirror Prox at g = 2 has fallen by about 1e-28."""
+    return 20 * int(np.ceil(2 * 28 * np.log(10) / np.log1p(2 * beta) / 20))
+
+
+def _regularised_panels(config: Config, group: Group, progress: Callable[[str], None]) -> list[Panel]:
+    betas = jnp.asarray(config.betas)
+    games, log_nash = _batch(group, betas)
+    kl_start = np.asarray(logspace.kl(log_nash, games.log_ref))[..., 0]
+    longest = max(horizon(beta) for beta in config.betas)
+    curves: dict[tuple[int, int], list[Curve]] = {}
+    for name, method in REGULARISED.items():
+        progress(f"{method.label} ({games.num_actions} actions)")
+        methods = jax.vmap(method.make)(betas)
+        trace = run_algorithm(
+            methods,
+            games,
+            num_steps=longest // method.queries,
+            log_nash=log_nash,
+            measures=("kl_to_nash",),
+            # outer: families, seeds; inner: β, over one copy of P
+            axes=(Axes(game=0, log_nash=0), Axes(game=0, log_nash=0), _BETA_AXES),
+        )
+        value = np.asarray(trace.of("kl_to_nash"))  # [G, S, B, N]
+        queries = np.arange(value.shape[-1]) * method.queries
+        limits = _biased_limits(name, hyper(methods), group, betas, log_nash)
+        claim = _claim(methods.claims, "last", regularised=True)
+        for g in range(len(group.names)):
+            for b, beta in enumerate(config.betas):
+                keep = queries <= horizon(beta)
+                constants = Constants(
+                    step_size=_scalar(hyper(methods).get("step_size"), b),
+                    beta=beta,
+                    kl_start=kl_start[g, :, b, None],
+                    span_start=np.nan,
+                    log_start=np.nan,
+                    extra={},
+                )
+                limit = None if limits is None else float(np.median(limits[g, :, b]))
+                curve = _curve(name, method, queries[keep], value[g, :, b][:, keep], claim, constants, limit)
+                curves.setdefault((g, b), []).append(curve)
+    panels = []
+    for (g, b), methods_curves in curves.items():
+        spread = np.median(logspace.span(log_nash[g, :, b]))
+        floor = 0.5 * float(np.finfo(float).eps * max(spread, 1.0)) ** 2
+        panels.append(
+            Panel(
+                group.names[g],
+                TITLES[group.names[g]],
+                config.betas[b],
+                "kl_to_nash",
+                floor,
+                horizon(config.betas[b]),
+                methods_curves,
+            )
+        )
+    return panels
+
+
+def _unregularised_panels(config: Config, group: Group, progress: Callable[[str], None]) -> list[Panel]:
+    # the reference enters as the start only
+    games = _games(group.preference, group.log_start[..., None, :], jnp.zeros(()))
+    log_start = np.asarray(group.log_start)
+    log_start = -np.where(np.isneginf(log_start), 0.0, log_start).min(-1)
+    curves: list[list[Curve]] = [[] for _ in group.names]
+    for name, method in UNREGULARISED.items():
+        progress(f"{method.label} ({games.num_actions} actions)")
+        iterate = "last" if name.endswith("_last") else "average"
+        algorithm = method.make(0.0)
+        trace = run_algorithm(
+            algorithm,
+            games,
+            num_steps=config.queries_unregularised // method.queries,
+            measures=(Measure("exploitability_original", iterate),),
+            axes=(Axes(game=Game(0, 0, None, None)),) * 2,
+        )
+        value = np.asarray(trace.of("exploitability_original", iterate))
+        queries = np.arange(value.shape[-1]) * method.queries
+        claim = _claim(algorithm.claims, iterate, regularised=False)
+        for g in range(len(group.names)):
+            constants = Constants(
+                step_size=_scalar(hyper(algorithm).get("step_size"), 0),
+                beta=0.0,
+                kl_start=np.nan,
+                span_start=np.nan,
+                log_start=log_start[g, :, None],
+                extra={},
+            )
+            curves[g].append(_curve(name, method, queries, value[g], claim, constants, None))
+    floor = float(np.finfo(float).eps) / 2
+    return [
+        Panel(name, TITLES[name], 0.0, "exploitability_original", floor, config.queries_unregularised, c)
+        for name, c in zip(group.names, curves, strict=True)
+    ]
+
+
+_BETA_AXES = Axes(algorithm=0, game=Game(None, 0, None, 0), log_nash=0)
+
+
+def _games(preference: jax.Array, log_ref: jax.Array, beta: jax.Array) -> Game:
+    """Game with one context; ``preference [..., A, A]``, ``log_ref [..., 1, A]``."""
+    upper = jnp.triu(preference - 0.5, 1)
+    advantage = (upper - jnp.swapaxes(upper, -1, -2))[..., None, :, :]
+    return Game(advantage, log_ref, jnp.ones((1,)), beta)
+
+
+def _batch(group: Group, betas: jax.Array) -> tuple[Game, jax.Array]:
+    """Games ``[G, S]`` x β and their equilibria ``[G, S, B, 1, A]``, each from Newton's method."""
+    games = _games(group.preference, group.log_ref[..., None, :], betas)
+    shape = group.preference.shape[:2]
+    games = games._replace(
+        context_prob=jnp.ones((*shape, 1)), beta=jnp.broadcast_to(betas, (*shape, len(betas)))
+    )
+    return games, _solve(group.preference, group.log_ref, betas)[..., None, :]
+
+
+@jax.jit
+def _solve(preference: jax.Array, log_ref: jax.Array, betas: jax.Array) -> jax.Array:
+    over_betas = jax.vmap(solve_regularised, in_axes=(None, 0, 0))
+    return jax.vmap(jax.vmap(over_betas, in_axes=(0, 0, None)), in_axes=(0, 0, None))(
+        preference, log_ref, betas
+    ).log_policy
+
+
+def _biased_limits(
+    name: str, settings: dict[str, Any], group: Group, betas: jax.Array, log_nash: jax.Array
+) -> np.ndarray | None:
+    """KL(Nash ‖ limit) ``[G, S, B]`` of the methods whose fixed point is known to be biased.
+
+    Both limits are the best response at β to the Nash policy m at a higher temperature: β/(1 - ηβ) for
+    Nash-MD with a constant step, β/(1 - mixture) for IPO-MD.
+    """
+    if name == "nash_md":
+        temperature = betas / (1 - settings["step_size"] * betas)
+    elif name == "ipo_md":
+        temperature = betas / (1 - settings["mixture"])
+    else:
+        return None
+    mixture = _solve(group.preference, group.log_ref, temperature)
+    pull = jnp.einsum("gsab,gskb->gska", group.preference - 0.5, jnp.exp(mixture))
+    limit = logspace.normalise(group.log_ref + pull / betas[None, None, :, None])
+    return np.asarray(logspace.kl(log_nash[..., 0, :], limit))
+
+
+def _claim(claims: tuple[Claim, ...], iterate: str, *, regularised: bool) -> Claim | None:
+    matching = [claim for claim in claims if claim.iterate == iterate and claim.regularised == regularised]
+    return matching[0] if matching else None
+
+
+def _scalar(value: Any, index: int) -> float:
+    if value is None or callable(value):
+        return float("nan")
+    return float(np.ravel(np.asarray(value))[index if np.ndim(value) else 0])
+
+
+def _curve(
+    name: str,
+    method: Method,
+    queries: np.ndarray,
+    value: np.ndarray,
+    claim: Claim | None,
+    constants: Constants,
+    limit: float | None,
+) -> Curve:
+    """Reduce ``[S, N]`` values to quantiles, bound, fitted rate and worst ratio."""
+    steps = queries / method.queries
+    bound = ratio = proved = None
+    kind = ""
+    if claim is not None:
+        full = np.broadcast_to(np.asarray(claim.bound(jnp.asarray(steps)[None], constants)), value.shape)
+        valid = (value > RATIO_FLOOR) & np.isfinite(full)
+        ratio = float((value[valid] / full[valid]).max()) if valid.any() else 0.0
+        bound = np.median(full, axis=0)
+        kind = claim.rate_kind
+        per_step = float(np.asarray(claim.rate(constants)))
+        proved = per_step / method.queries if kind == "linear" else per_step
+    elif limit is None:
+        kind = "power"
+    fits = [] if limit is not None else _fits(kind, queries, value)
+    quantiles = np.quantile(fits, [0.5, 0.1, 0.9]) if fits else (None, None, None)
+    keep = _thin(len(queries), spaced_log=kind == "power")
+    low, median, high = np.quantile(value, [0.1, 0.5, 0.9], axis=0)[:, keep]
+    return Curve(
+        method=name,
+        queries=queries[keep].tolist(),
+        median=median.tolist(),
+        low=low.tolist(),
+        high=high.tolist(),
+        bound=None if bound is None else [float(b) if np.isfinite(b) else 0.0 for b in bound[keep]],
+        limit=limit,
+        rate_kind=kind,
+        rate=_or_none(quantiles[0]),
+        rate_low=_or_none(quantiles[1]),
+        rate_high=_or_none(quantiles[2]),
+        proved_rate=None if limit is not None else proved,
+        worst_ratio=ratio,
+        final=float(median[-1]),
+    )
+
+
+def _fits(kind: str, queries: np.ndarray, value: np.ndarray) -> list[float]:
+    fit = fit_power if kind == "power" else fit_linear
+    rates = []
+    for row in value:
+        try:
+            rates.append(fit(queries, row).rate)
+        except InputError:  # a curve that starts at its floor has no rate
+            continue
+    return rates
+
+
+def _thin(count: int, *, spaced_log: bool) -> np.ndarray:
+    if spaced_log:
+        points = np.geomspace(1, count, MAX_CURVE_POINTS) - 1
+    else:
+        points = np.linspace(0, count - 1, MAX_CURVE_POINTS)
+    return np.unique(np.round(points).astype(int))
+
+
+def _or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def plot(result: Result) -> Any:
+    """Draw the result; see ``experiments.convergence_plot.plot``."""
+    from experiments import convergence_plot
+
+    return convergence_plot.plot(result)
+
+
+def table(result: Result) -> str:
+    """Tabulate the rates of a result; see ``experiments.convergence_plot.table``."""
+    from experiments import convergence_plot
+
+    return convergence_plot.table(result)
