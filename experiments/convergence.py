@@ -19,19 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.curves import Curve, reduce
 from experiments.instances import TITLES, Group, build
-from experiments.methods import REGULARISED, UNREGULARISED, Method
+from experiments.methods import REGULARISED, UNREGULARISED
 from nlhf import logspace
 from nlhf.base import Claim, Constants, hyper
 from nlhf.errors import InputError
-from proofs_checks.rates import fit_linear, fit_power
 from tabular.games import Game
 from tabular.nash import solve_regularised
 from tabular.run import Axes, Measure
 from tabular.run import run as run_algorithm
-
-MAX_CURVE_POINTS = 160
-RATIO_FLOOR = 1e-20  # below this a ratio of measured to bound compares rounding errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,43 +53,6 @@ def quick(config: Config) -> Config:
     return dataclasses.replace(
         config, seeds=min(config.seeds, 3), betas=config.betas[:2], queries_unregularised=1000
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One method in one panel: quantiles over seeds of the metric, its bound and its rates.
-
-    Attributes:
-      method: key of the method.
-      queries: queries made at each kept point.
-      median: median over seeds.
-      low: 10 % quantile.
-      high: 90 % quantile.
-      bound: median proved bound, or ``None`` where nothing is proved.
-      limit: predicted biased limit, median over seeds, or ``None``.
-      rate_kind: ``"linear"`` (nats a query), ``"power"`` (exponent) or ``""``.
-      rate: fitted rate, median over seeds, or ``None`` where too few points are above the floor.
-      rate_low: 10 % quantile of the fitted rates.
-      rate_high: 90 % quantile.
-      proved_rate: rate that theory guarantees, in the same unit, or ``None``.
-      worst_ratio: largest measured / bound over steps and seeds above 1e-20, or ``None``.
-      final: median at the end.
-    """
-
-    method: str
-    queries: list[int]
-    median: list[float]
-    low: list[float]
-    high: list[float]
-    bound: list[float] | None
-    limit: float | None
-    rate_kind: str
-    rate: float | None
-    rate_low: float | None
-    rate_high: float | None
-    proved_rate: float | None
-    worst_ratio: float | None
-    final: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,29 +89,6 @@ class Result:
 
     config: Config
     panels: list[Panel]
-
-
-def to_json(result: Result) -> dict[str, Any]:
-    """Plain dictionaries and lists of a result."""
-    return dataclasses.asdict(result)
-
-
-def from_json(document: dict[str, Any]) -> Result:
-    """Inverse of ``to_json``.
-
-    Raises:
-      InputError: if a field is missing or unknown.
-    """
-    try:
-        settings = dict(document["config"])
-        settings["betas"] = tuple(settings["betas"])
-        panels = [
-            Panel(**{**panel, "curves": [Curve(**curve) for curve in panel["curves"]]})
-            for panel in document["panels"]
-        ]
-        return Result(Config(**settings), panels)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the result does not fit this version ({error}); run the figure again") from None
 
 
 def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
@@ -220,7 +157,9 @@ def _regularised_panels(config: Config, group: Group, progress: Callable[[str], 
                     extra={},
                 )
                 limit = None if limits is None else float(np.median(limits[g, :, b]))
-                curve = _curve(name, method, queries[keep], value[g, :, b][:, keep], claim, constants, limit)
+                curve = reduce(
+                    name, method.queries, queries[keep], value[g, :, b][:, keep], claim, constants, limit
+                )
                 curves.setdefault((g, b), []).append(curve)
     panels = []
     for (g, b), methods_curves in curves.items():
@@ -269,7 +208,7 @@ def _unregularised_panels(config: Config, group: Group, progress: Callable[[str]
                 log_start=log_start[g, :, None],
                 extra={},
             )
-            curves[g].append(_curve(name, method, queries, value[g], claim, constants, None))
+            curves[g].append(reduce(name, method.queries, queries, value[g], claim, constants, None))
     floor = float(np.finfo(float).eps) / 2
     return [
         Panel(name, TITLES[name], 0.0, "exploitability_original", floor, config.queries_unregularised, c)
@@ -334,74 +273,6 @@ def _scalar(value: Any, index: int) -> float:
     if value is None or callable(value):
         return float("nan")
     return float(np.ravel(np.asarray(value))[index if np.ndim(value) else 0])
-
-
-def _curve(
-    name: str,
-    method: Method,
-    queries: np.ndarray,
-    value: np.ndarray,
-    claim: Claim | None,
-    constants: Constants,
-    limit: float | None,
-) -> Curve:
-    """Reduce ``[S, N]`` values to quantiles, bound, fitted rate and worst ratio."""
-    steps = queries / method.queries
-    bound = ratio = proved = None
-    kind = ""
-    if claim is not None:
-        full = np.broadcast_to(np.asarray(claim.bound(jnp.asarray(steps)[None], constants)), value.shape)
-        valid = (value > RATIO_FLOOR) & np.isfinite(full)
-        ratio = float((value[valid] / full[valid]).max()) if valid.any() else 0.0
-        bound = np.median(full, axis=0)
-        kind = claim.rate_kind
-        per_step = float(np.asarray(claim.rate(constants)))
-        proved = per_step / method.queries if kind == "linear" else per_step
-    elif limit is None:
-        kind = "power"
-    fits = [] if limit is not None else _fits(kind, queries, value)
-    quantiles = np.quantile(fits, [0.5, 0.1, 0.9]) if fits else (None, None, None)
-    keep = _thin(len(queries), spaced_log=kind == "power")
-    low, median, high = np.quantile(value, [0.1, 0.5, 0.9], axis=0)[:, keep]
-    return Curve(
-        method=name,
-        queries=queries[keep].tolist(),
-        median=median.tolist(),
-        low=low.tolist(),
-        high=high.tolist(),
-        bound=None if bound is None else [float(b) if np.isfinite(b) else 0.0 for b in bound[keep]],
-        limit=limit,
-        rate_kind=kind,
-        rate=_or_none(quantiles[0]),
-        rate_low=_or_none(quantiles[1]),
-        rate_high=_or_none(quantiles[2]),
-        proved_rate=None if limit is not None else proved,
-        worst_ratio=ratio,
-        final=float(median[-1]),
-    )
-
-
-def _fits(kind: str, queries: np.ndarray, value: np.ndarray) -> list[float]:
-    fit = fit_power if kind == "power" else fit_linear
-    rates = []
-    for row in value:
-        try:
-            rates.append(fit(queries, row).rate)
-        except InputError:  # a curve that starts at its floor has no rate
-            continue
-    return rates
-
-
-def _thin(count: int, *, spaced_log: bool) -> np.ndarray:
-    if spaced_log:
-        points = np.geomspace(1, count, MAX_CURVE_POINTS) - 1
-    else:
-        points = np.linspace(0, count - 1, MAX_CURVE_POINTS)
-    return np.unique(np.round(points).astype(int))
-
-
-def _or_none(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def plot(result: Result) -> Any:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.convergence import Curve, Panel, Result
+    from experiments.convergence import Panel, Result
+    from experiments.curves import Curve
 
 
 def plot(result: Result) -> Figure:
@@ -29,7 +30,11 @@ def plot(result: Result) -> Figure:
     columns = list(dict.fromkeys(panel.game for panel in result.panels))
     with matplotlib.rc_context(STYLE):
         figure, grid = plt.subplots(
-            len(rows), len(columns), figsize=(2.35 * len(columns), 1.95 * len(rows) + 0.9), squeeze=False
+            len(rows),
+            len(columns),
+            figsize=(2.2 * len(columns), 1.95 * len(rows) + 0.9),
+            sharey="row",
+            squeeze=False,
         )
         for panel in result.panels:
             row, column = rows.index(panel.beta), columns.index(panel.game)
@@ -113,7 +118,7 @@ def table(result: Result) -> str:
     Rates are nats a query (linear) or exponents (power), medians over seeds with 10 to 90 % quantiles.
     """
     lines = [
-        "| game | β | method | queries | fitted rate | 10-90 % | proved rate | worst measured/bound | final median |",
+        "| game | β | method | queries | fitted rate | 10-90 % | proved rate | worst measured/bound | final |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for panel in result.panels:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from experiments.defaults import self_play_step
 from nlhf import algorithms
 from nlhf.base import Algorithm
 
@@ -28,11 +29,6 @@ class Method(NamedTuple):
 
 
 PROX_INNER = 10
-
-
-def self_play_step(beta: Any) -> Any:
-    """Largest proved step of online mirror descent, ``4β / (1 + 4β²)``."""
-    return 4 * beta / (1 + 4 * beta**2)
 
 
 REGULARISED: dict[str, Method] = {
