@@ -41,7 +41,8 @@ def kl(log_policy: Array, log_other: Array) -> Array:
 
     Every term of this (Bregman) form is non-negative, so the sum does not cancel: it follows a linear rate
     down to about 1e-30, where Σ p r is rounding noise of either sign below 1e-16. Small r use the Taylor
-    series p (r²/2 - r³/6 + r⁴/24 - r⁵/120); for other r, p (r - 1) + q stays right when p underflows.
+    series p (r²/2 - r³/6 + r⁴/24 - ...), for other r, p (r - 1) + q stays right when p underflows; they meet
+    at |r| = 0.1, so that the relative error is below 1e-13 in float64 and 1e-4 in float32 for every r.
 
     Args:
       log_policy: ``[..., A]`` normalised log-probabilities of p; ``-inf`` allowed.
@@ -50,18 +51,26 @@ def kl(log_policy: Array, log_other: Array) -> Array:
     Returns:
       ``[...]``, ``inf`` where p has mass outside the support of q.
     """
-    both_empty = jnp.isneginf(log_policy) & jnp.isneginf(log_other)
     empty = jnp.isneginf(log_policy)
-    ratio = jnp.where(empty, 0.0, log_policy) - jnp.where(both_empty | empty, 0.0, log_other)
+    outside = jnp.isneginf(log_other) & ~empty
+    ratio = jnp.where(empty | outside, 0.0, log_policy) - jnp.where(empty | outside, 0.0, log_other)
     policy = jnp.exp(log_policy)
-    near = jnp.abs(ratio) < 1e-3
+    near = jnp.abs(ratio) < 0.1
     small = jnp.where(near, ratio, 0.0)
-    series = small * small * (0.5 - small * (1 / 6 - small * (1 / 24 - small / 120)))
+    series = 0.5 * small * small * _nested(small)
     # where-before-use keeps inf and its NaN gradient out of the branch that is not taken
     large = jnp.where(near, 0.0, ratio)
     term = jnp.where(near, policy * series, policy * (large - 1) + jnp.exp(log_other))
     term = jnp.where(empty, jnp.exp(log_other), term)
-    return term.sum(-1)
+    return jnp.where(outside, jnp.inf, term).sum(-1)
+
+
+def _nested(ratio: Array) -> Array:
+    """``1 - r/3 (1 - r/4 (1 - ... r/10))``, so that r²/2 times it is r - 1 + exp(-r) for |r| <= 0.1."""
+    value = jnp.ones_like(ratio)
+    for order in range(10, 2, -1):
+        value = 1 - ratio * (1 / order) * value
+    return value
 
 
 def span(vector: Array) -> Array:

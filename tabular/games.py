@@ -58,7 +58,7 @@ def make_game(preference: Any, log_ref: Any = None, beta: Any = 0.1, context_pro
 
     Raises:
       InputError: on shapes that do not fit, entries outside [0, 1], P + P^T away from 1 by more than 1e-9
-        (names the worst entry), a reference that does not sum to one, beta < 0.
+        (1e-5 in float32; names the worst entry), a reference that does not sum to one, beta < 0.
 
     >>> game = make_game([[0.5, 0.9], [0.1, 0.5]], beta=0.5)
     >>> game.advantage.shape, game.num_actions
@@ -110,7 +110,7 @@ def _check_matrix(matrix: np.ndarray) -> None:
             f"preference{list(where)} is {matrix[where]:g}, outside [0, 1]; divide counts by totals"
         )
     error = np.abs(matrix + matrix.swapaxes(-1, -2) - 1)
-    if error.max() > 1e-9:
+    if error.max() > _rounding(matrix):
         x, a, b = (int(i) for i in np.unravel_index(error.argmax(), error.shape))
         raise InputError(
             f"preference[{x}, {a}, {b}] + preference[{x}, {b}, {a}] = "
@@ -119,10 +119,15 @@ def _check_matrix(matrix: np.ndarray) -> None:
         )
 
 
+def _rounding(array: np.ndarray) -> float:
+    """How far from 1 a sum may be: float32 tables, with float64 off, round more."""
+    return 1e-5 if array.dtype == np.float32 else 1e-9
+
+
 def _check_distribution(name: str, probability: np.ndarray) -> None:
     if not np.isfinite(probability).all() or (probability < 0).any():
         raise InputError(f"{name} has an entry that is negative or not finite; give probabilities")
-    total = probability.sum(-1)
-    if np.abs(total - 1).max() > 1e-9:
+    total = probability.sum(-1, dtype=np.float64)
+    if np.abs(total - 1).max() > _rounding(probability):
         worst = float(total[np.abs(total - 1).argmax()])
         raise InputError(f"{name} sums to {worst:.12g}, but it must sum to 1; divide it by its sum")
