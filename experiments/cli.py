@@ -1,0 +1,126 @@
+"""The console script ``nlhf``: parse, dispatch, and turn every expected failure into one line.
+
+Exit codes: 0 done; 1 the machine or the numerics failed; 2 the input breaks a rule; 3 another process holds
+the output folder; 130 interrupted; 141 the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from experiments import commands
+
+DESCRIPTION = """Nash learning from human feedback: solve preference games, reproduce figures.
+
+Exit codes: 0 done, 1 failed, 2 the input breaks a rule, 3 the output folder is in use. `nlhf --version`
+prints the version."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+      arguments: the command line without the program's name; ``None`` takes this process's.
+
+    Returns:
+      The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that cannot show a name must not end a solved run in a traceback
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=UserWarning)
+            warnings.showwarning = _show_warning
+            _run(words)
+        sys.stdout.flush()
+    except SystemExit as stop:  # the parser's: 0 after --help, 2 after a usage error
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            # the interpreter flushes once more at exit: into this, not into the closed pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _say(f"error: {error}")
+        return code
+    return 0
+
+
+def version() -> str:
+    """Return the installed version, or "unknown" in a source tree that is not installed."""
+    try:
+        return importlib.metadata.version("nlhf")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _run(words: list[str]) -> None:
+    if words == ["--version"]:
+        print(f"nlhf {version()}")
+        return
+    config = (tyro.conf.FlagCreatePairsOff,)
+    command: Any = tyro.cli(
+        commands.Command,
+        args=words,
+        prog="nlhf",
+        description=DESCRIPTION,
+        config=config,
+    )
+    # what a command needs is imported here, so that --help answers at once
+    if isinstance(command, commands.Reproduce):
+        from experiments import reproduce
+
+        reproduce.main(command)
+    elif isinstance(command, commands.Solve):
+        from experiments import solve
+
+        solve.main(command)
+    elif isinstance(command, commands.Games):
+        from experiments import games_table
+
+        games_table.main(command)
+    else:
+        from experiments import bench
+
+        bench.main(command)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Return the exit code of an expected failure, ``None`` for a fault of ours: its traceback is shown."""
+    from experiments.lock import BusyError
+    from nlhf.errors import InputError
+
+    if isinstance(error, InputError):
+        return 2
+    if isinstance(error, BusyError):
+        return 3
+    return 1 if isinstance(error, ArithmeticError | OSError | MemoryError) else None
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"warning: {message}")
+
+
+def _say(text: str) -> None:
+    print("nlhf: " + " ".join(text.splitlines()), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

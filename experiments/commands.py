@@ -1,0 +1,103 @@
+"""The arguments of every command as frozen dataclasses; importing this loads the parser and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg, subcommand
+
+Path = pathlib.Path
+
+# A copy of the keys of nlhf.algorithms.ALGORITHMS, so that --help need not import jax; a test compares them.
+ITERATIVE = (
+    "online_mirror_descent",
+    "nash_md",
+    "nash_mirror_prox",
+    "nash_prox",
+    "egpo",
+    "omwu",
+    "mpo",
+    "ipo_md",
+)
+SOLVERS = ("newton", "lp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Solve:
+    """Solve the preference game in a file and print its Nash policy with a certificate."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """Matrix (csv, npy, npz), PrefLib file, or comparisons (csv, jsonl); text may be gzipped."""
+    beta: Annotated[float | None, arg(metavar="B", help_behavior_hint="(default: 0.1; 0 for lp and mpo)")] = (
+        None
+    )
+    """KL coefficient >= 0; 0 is the unregularised game."""
+    reference: Annotated[str, arg(metavar="uniform|FILE")] = "uniform"
+    """Reference policy, every probability above 0."""
+    algorithm: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: newton; lp at beta 0)")
+    ] = None
+    """Exact: newton (beta > 0), lp (beta 0). Iterative: online_mirror_descent, nash_md,
+    nash_mirror_prox, nash_prox, egpo, omwu, mpo, ipo_md."""
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 1000)")] = None
+    """Steps of an iterative algorithm, >= 1."""
+    step_size: Annotated[
+        float | None, arg(metavar="ETA", help_behavior_hint="(default: inside its proved range)")
+    ] = None
+    """Step size of an iterative algorithm, > 0."""
+    prior: Annotated[float, arg(metavar="COUNT")] = 0.5
+    """Observations of each outcome added to each pair, where the file holds counts; 0.5 is Jeffreys's."""
+    json: bool = False
+    """Print one JSON object instead of the table."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: nothing is written)")] = None
+    """Folder for result.json and table.txt."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduce:
+    """Reproduce a figure: curves, table and provenance, in PNG, SVG and JSON."""
+
+    name: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None
+    """The figure; see --list."""
+    show_list: Annotated[bool, arg(name="list")] = False
+    """List the figures."""
+    quick: bool = False
+    """A smaller run of the same code."""
+    seeds: Annotated[int | None, arg(metavar="S", help_behavior_hint="(default: the figure's own)")] = None
+    """Number of random seeds, >= 1."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/NAME)")] = None
+    """Folder of the results."""
+    redraw: bool = False
+    """Draw again from result.json, without running."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Games:
+    """List the families of games, with statistics of a small instance of each."""
+
+    json: bool = False
+    """Print one JSON object instead of the table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Time the solvers and a step of each algorithm."""
+
+    target: Positional[Literal["tabular"]]
+    """What to time."""
+    quick: bool = False
+    """Smaller sizes, fewer repeats."""
+    json: bool = False
+    """Print one JSON object instead of the table."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: nothing is written)")] = None
+    """Folder for result.json and table.txt."""
+
+
+Command = (
+    Annotated[Solve, subcommand("solve")]
+    | Annotated[Reproduce, subcommand("reproduce")]
+    | Annotated[Games, subcommand("games")]
+    | Annotated[Bench, subcommand("bench")]
+)

@@ -1,0 +1,119 @@
+"""``nlhf reproduce``: the list of figures, and the one way in which each is run, saved and drawn.
+
+A figure is a module with a frozen dataclass ``Config`` (with ``seeds``), a dataclass ``Result`` of plain
+data, ``quick(config) -> Config``, ``run(config, progress) -> Result``, ``plot(result) -> Figure`` and
+``table(result) -> str``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io as bytes_io
+import pathlib
+import sys
+from typing import Any, NamedTuple
+
+from experiments import commands, io, records, text
+from experiments.progress import Progress
+from experiments.provenance import provenance
+from experiments.style import STYLE
+from nlhf.errors import InputError
+
+RESULTS = pathlib.Path("results")
+
+
+class Figure(NamedTuple):
+    """An entry of the list.
+
+    Attributes:
+      module: its module's path.
+      description: one line.
+    """
+
+    module: str
+    description: str
+
+
+FIGURES: dict[str, Figure] = {
+    "convergence": Figure(
+        "experiments.convergence", "every NLHF algorithm on six games, measured curve beside proved bound"
+    ),
+}
+
+
+def main(command: commands.Reproduce) -> None:
+    """Run the command: list the figures, or make one."""
+    if command.show_list:
+        rows = [(name, figure.description) for name, figure in FIGURES.items()]
+        print(text.table(["figure", "what it shows"], rows, "<<"))
+        return
+    if command.name is None:
+        raise InputError(f"no figure is named; name one of {', '.join(FIGURES)}, or give --list")
+    if command.name not in FIGURES:
+        raise InputError(text.unknown(io.check_name(command.name, "figure"), tuple(FIGURES), "figure"))
+    if command.seeds is not None and command.seeds < 1:
+        raise InputError(f"--seeds is {command.seeds}, but a number of seeds is >= 1; give another --seeds")
+    folder = RESULTS / command.name if command.out is None else command.out
+    # before anything else: a folder without a result is not made, and a second process is turned away at once
+    stored = io.read_result(folder) if command.redraw else None
+    with io.claim(folder) as run:
+        module = _load(command.name)
+        config = _config(module, command) if stored is None else stored["config"]
+        run.begin(f"reproduce {command.name}", config)
+        if stored is None:
+            result = _run(module, command)
+            run.add_result(provenance(), result)
+        else:
+            result = _stored(module, command, stored, folder)
+        _add_drawings(run, command.name, module, result)
+    print(f"nlhf: wrote {', '.join(sorted(run.files))} to {folder}", file=sys.stderr)
+    print(run.files["table.txt"].decode(), end="")
+
+
+def _load(name: str) -> Any:
+    import jax
+    import matplotlib
+
+    # before any array: the floors of the curves are those of float64
+    jax.config.update("jax_enable_x64", True)
+    matplotlib.use("Agg")  # files only: no display is needed, and none is opened
+    return importlib.import_module(FIGURES[name].module)
+
+
+def _config(module: Any, command: commands.Reproduce) -> Any:
+    config = module.Config() if command.seeds is None else module.Config(seeds=command.seeds)
+    return module.quick(config) if command.quick else config
+
+
+def _run(module: Any, command: commands.Reproduce) -> Any:
+    progress = Progress()
+    try:
+        return module.run(_config(module, command), progress)
+    finally:
+        progress.close()
+
+
+def _stored(module: Any, command: commands.Reproduce, stored: dict[str, Any], folder: pathlib.Path) -> Any:
+    """Return the result in a folder, unless the command asks for another one."""
+    if command.quick or command.seeds is not None:
+        wanted = records.encode(_config(module, command))
+        if wanted != stored["config"]:
+            raise InputError(
+                f"{folder}: holds a run with other settings, and --redraw runs nothing; leave out --quick "
+                "and --seeds, or leave out --redraw"
+            )
+    return records.decode(module.Result, stored["result"], f"{folder / io.RESULT}: result")
+
+
+def _add_drawings(run: io.Run, name: str, module: Any, result: Any) -> None:
+    import matplotlib
+
+    figure = module.plot(result)
+    # no date and, by the style, no random identifiers in the file: the same result gives the same bytes
+    with matplotlib.rc_context(STYLE):
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            buffer = bytes_io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            run.add(f"{name}.{kind}", buffer.getvalue())
+    table = module.table(result)
+    run.add("table.txt", table if table.endswith("\n") else table + "\n")
