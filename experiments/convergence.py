@@ -19,15 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.curves import Curve, reduce
+from experiments.curves import Curve, promise, reduce
 from experiments.instances import TITLES, Group, build
-from experiments.methods import REGULARISED, UNREGULARISED
+from experiments.methods import REGULARISED, UNREGULARISED, Method
 from nlhf import logspace
-from nlhf.base import Claim, Constants, hyper
+from nlhf.base import Algorithm, Constants, hyper
 from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.nash import solve_regularised
-from tabular.run import Axes, Measure
+from tabular.run import Axes, Measure, Trace
 from tabular.run import run as run_algorithm
 
 
@@ -126,94 +126,123 @@ def horizon(beta: float) -> int:
 def _regularised_panels(config: Config, group: Group, progress: Callable[[str], None]) -> list[Panel]:
     betas = jnp.asarray(config.betas)
     games, log_nash = _batch(group, betas)
-    kl_start = np.asarray(logspace.kl(log_nash, games.log_ref))[..., 0]
-    longest = max(horizon(beta) for beta in config.betas)
-    curves: dict[tuple[int, int], list[Curve]] = {}
+    horizons = [horizon(beta) for beta in config.betas]
+    constants = Constants(
+        step_size=np.nan,
+        beta=betas[None, None, :, None],
+        kl_start=logspace.kl(log_nash, games.log_ref),
+        span_start=np.nan,
+        log_start=np.nan,
+        extra={},
+    )
+    curves = []
     for name, method in REGULARISED.items():
         progress(f"{method.label} ({games.num_actions} actions)")
         methods = jax.vmap(method.make)(betas)
         trace = run_algorithm(
             methods,
             games,
-            num_steps=longest // method.queries,
+            num_steps=max(horizons) // method.queries,
             log_nash=log_nash,
             measures=("kl_to_nash",),
             # outer: families, seeds; inner: β, over one copy of P
             axes=(Axes(game=0, log_nash=0), Axes(game=0, log_nash=0), _BETA_AXES),
         )
-        value = np.asarray(trace.of("kl_to_nash"))  # [G, S, B, N]
-        queries = np.arange(value.shape[-1]) * method.queries
         limits = _biased_limits(name, hyper(methods), group, betas, log_nash)
-        claim = _claim(methods.claims, "last", regularised=True)
-        for g in range(len(group.names)):
-            for b, beta in enumerate(config.betas):
-                keep = queries <= horizon(beta)
-                constants = Constants(
-                    step_size=_scalar(hyper(methods).get("step_size"), b),
-                    beta=beta,
-                    kl_start=kl_start[g, :, b, None],
-                    span_start=np.nan,
-                    log_start=np.nan,
-                    extra={},
-                )
-                limit = None if limits is None else float(np.median(limits[g, :, b]))
-                curve = reduce(
-                    name, method.queries, queries[keep], value[g, :, b][:, keep], claim, constants, limit
-                )
-                curves.setdefault((g, b), []).append(curve)
-    panels = []
-    for (g, b), methods_curves in curves.items():
-        spread = np.median(logspace.span(log_nash[g, :, b]))
-        floor = 0.5 * float(np.finfo(float).eps * max(spread, 1.0)) ** 2
-        panels.append(
-            Panel(
-                group.names[g],
-                TITLES[group.names[g]],
-                config.betas[b],
-                "kl_to_nash",
-                floor,
-                horizon(config.betas[b]),
-                methods_curves,
-            )
+        curves.append(
+            _reduce_all(name, method, methods, trace, Measure("kl_to_nash"), constants, horizons, limits)
         )
-    return panels
+    spread = np.median(logspace.span(log_nash), axis=(1, 3))
+    floor = 0.5 * (np.finfo(float).eps * np.maximum(spread, 1.0)) ** 2
+    return [
+        Panel(
+            name, TITLES[name], beta, "kl_to_nash", float(floor[g, b]), horizons[b], [c[g][b] for c in curves]
+        )
+        for g, name in enumerate(group.names)
+        for b, beta in enumerate(config.betas)
+    ]
 
 
 def _unregularised_panels(config: Config, group: Group, progress: Callable[[str], None]) -> list[Panel]:
     # the reference enters as the start only
-    games = _games(group.preference, group.log_start[..., None, :], jnp.zeros(()))
+    games = _games(group.preference[:, :, None], group.log_start[:, :, None, None], jnp.zeros(()))
     log_start = np.asarray(group.log_start)
-    log_start = -np.where(np.isneginf(log_start), 0.0, log_start).min(-1)
-    curves: list[list[Curve]] = [[] for _ in group.names]
+    constants = Constants(
+        step_size=np.nan,
+        beta=np.zeros((1, 1, 1, 1)),
+        kl_start=np.nan,
+        span_start=np.nan,
+        log_start=-np.where(np.isneginf(log_start), 0.0, log_start).min(-1)[:, :, None, None],
+        extra={},
+    )
+    curves = []
     for name, method in UNREGULARISED.items():
         progress(f"{method.label} ({games.num_actions} actions)")
-        iterate = "last" if name.endswith("_last") else "average"
         algorithm = method.make(0.0)
+        measure = Measure("exploitability_original", "last" if name.endswith("_last") else "average")
         trace = run_algorithm(
             algorithm,
             games,
             num_steps=config.queries_unregularised // method.queries,
-            measures=(Measure("exploitability_original", iterate),),
-            axes=(Axes(game=Game(0, 0, None, None)),) * 2,
+            measures=(measure,),
+            axes=(Axes(game=Game(0, 0, None, None)),) * 3,
         )
-        value = np.asarray(trace.of("exploitability_original", iterate))
-        queries = np.arange(value.shape[-1]) * method.queries
-        claim = _claim(algorithm.claims, iterate, regularised=False)
-        for g in range(len(group.names)):
-            constants = Constants(
-                step_size=_scalar(hyper(algorithm).get("step_size"), 0),
-                beta=0.0,
-                kl_start=np.nan,
-                span_start=np.nan,
-                log_start=log_start[g, :, None],
-                extra={},
-            )
-            curves[g].append(reduce(name, method.queries, queries, value[g], claim, constants, None))
+        horizons = [config.queries_unregularised]
+        curves.append(_reduce_all(name, method, algorithm, trace, measure, constants, horizons, None))
     floor = float(np.finfo(float).eps) / 2
     return [
-        Panel(name, TITLES[name], 0.0, "exploitability_original", floor, config.queries_unregularised, c)
-        for name, c in zip(group.names, curves, strict=True)
+        Panel(
+            name,
+            TITLES[name],
+            0.0,
+            measure.metric,
+            floor,
+            config.queries_unregularised,
+            [c[g][0] for c in curves],
+        )
+        for g, name in enumerate(group.names)
     ]
+
+
+def _reduce_all(
+    name: str,
+    method: Method,
+    algorithm: Algorithm,
+    trace: Trace,
+    measure: Measure,
+    constants: Constants,
+    horizons: list[int],
+    limits: np.ndarray | None,
+) -> list[list[Curve]]:
+    """Reduce values ``[G, S, B, N]`` to curves ``[G][B]``; constants broadcast against ``[G, S, B, 1]``."""
+    value = np.asarray(trace.of(*measure))
+    queries = np.arange(value.shape[-1]) * method.queries
+    step_size = hyper(algorithm)["step_size"]
+    if not callable(step_size):
+        constants = constants._replace(step_size=np.reshape(step_size, (1, 1, -1, 1)))
+    matching = [
+        claim
+        for claim in algorithm.claims
+        if claim.iterate == measure.iterate and claim.metric == measure.metric
+    ]
+    promises = promise(matching[0], queries / method.queries, constants, value.shape) if matching else None
+    rows = []
+    for g in range(value.shape[0]):
+        row = []
+        for b, end in enumerate(horizons):
+            keep = queries <= end
+            row.append(
+                reduce(
+                    name,
+                    method.queries,
+                    queries[keep],
+                    value[g, :, b][:, keep],
+                    None if promises is None else promises.at(g, b, keep),
+                    None if limits is None else float(np.median(limits[g, :, b])),
+                )
+            )
+        rows.append(row)
+    return rows
 
 
 _BETA_AXES = Axes(algorithm=0, game=Game(None, 0, None, 0), log_nash=0)
@@ -262,17 +291,6 @@ def _biased_limits(
     pull = jnp.einsum("gsab,gskb->gska", group.preference - 0.5, jnp.exp(mixture))
     limit = logspace.normalise(group.log_ref + pull / betas[None, None, :, None])
     return np.asarray(logspace.kl(log_nash[..., 0, :], limit))
-
-
-def _claim(claims: tuple[Claim, ...], iterate: str, *, regularised: bool) -> Claim | None:
-    matching = [claim for claim in claims if claim.iterate == iterate and claim.regularised == regularised]
-    return matching[0] if matching else None
-
-
-def _scalar(value: Any, index: int) -> float:
-    if value is None or callable(value):
-        return float("nan")
-    return float(np.ravel(np.asarray(value))[index if np.ndim(value) else 0])
 
 
 def plot(result: Result) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,13 +54,49 @@ class Curve:
     final: float
 
 
+class Promise(NamedTuple):
+    """A claim, evaluated for a batch of runs.
+
+    Attributes:
+      kind: ``"linear"`` or ``"power"``.
+      bound: ``[..., N]`` ceiling of the metric at each record.
+      rate: proved rate a step, broadcast to ``[..., 1]``.
+    """
+
+    kind: str
+    bound: np.ndarray
+    rate: np.ndarray
+
+    def at(self, game: int, beta: int, keep: np.ndarray) -> Promise:
+        """Return the promise of one panel, at the records that are kept."""
+        return Promise(self.kind, self.bound[game, :, beta][:, keep], self.rate[game, :, beta])
+
+
+def promise(claim: Claim, steps: np.ndarray, constants: Constants, shape: tuple[int, ...]) -> Promise:
+    """Evaluate a claim on runs of the given shape.
+
+    Args:
+      claim: what theory promises.
+      steps: ``[N]`` steps made at each record.
+      constants: entries broadcast against ``[..., 1]``.
+      shape: ``[..., N]``.
+    """
+    bound, rate = _evaluate(claim, jnp.asarray(steps), constants)
+    return Promise(claim.rate_kind, np.broadcast_to(bound, shape), np.broadcast_to(rate, (*shape[:-1], 1)))
+
+
+@jax.jit
+def _evaluate(claim: Claim, steps: jax.Array, constants: Constants) -> tuple[jax.Array, jax.Array]:
+    bound = claim.bound(steps.reshape((1, 1, 1, -1)), constants)
+    return bound, claim.rate(constants)
+
+
 def reduce(
     name: str,
     queries_a_step: int,
     queries: np.ndarray,
     value: np.ndarray,
-    claim: Claim | None,
-    constants: Constants,
+    promised: Promise | None,
     limit: float | None,
 ) -> Curve:
     """Reduce the values of all seeds to quantiles, bound, fitted rate and worst ratio.
@@ -69,20 +106,17 @@ def reduce(
       queries_a_step: payoff queries a step.
       queries: ``[N]`` queries made at each record.
       value: ``[S, N]`` metric.
-      claim: what theory promises of this curve, or ``None``.
-      constants: of the claim; entries that differ between seeds are ``[S, 1]``.
+      promised: what theory promises of this curve, ``bound [S, N]``, or ``None``.
       limit: predicted biased limit, or ``None``.
     """
-    steps = queries / queries_a_step
     bound = ratio = proved = None
     kind = ""
-    if claim is not None:
-        full = np.broadcast_to(np.asarray(claim.bound(jnp.asarray(steps)[None], constants)), value.shape)
-        valid = (value > RATIO_FLOOR) & np.isfinite(full)
-        ratio = float((value[valid] / full[valid]).max()) if valid.any() else 0.0
-        bound = np.median(full, axis=0)
-        kind = claim.rate_kind
-        per_step = float(np.asarray(claim.rate(constants)))
+    if promised is not None:
+        valid = (value > RATIO_FLOOR) & np.isfinite(promised.bound)
+        ratio = float((value[valid] / promised.bound[valid]).max()) if valid.any() else 0.0
+        bound = np.median(promised.bound, axis=0)
+        kind = promised.kind
+        per_step = float(np.median(promised.rate))
         proved = per_step / queries_a_step if kind == "linear" else per_step
     elif limit is None:
         kind = "power"
@@ -96,7 +130,7 @@ def reduce(
         median=median.tolist(),
         low=low.tolist(),
         high=high.tolist(),
-        bound=None if bound is None else [float(b) if np.isfinite(b) else 0.0 for b in bound[keep]],
+        bound=None if bound is None else bound[keep].tolist(),
         limit=limit,
         rate_kind=kind,
         rate=_or_none(quantiles[0]),
