@@ -220,9 +220,13 @@ def check_number(
     if callable(value) or isinstance(value, jax.core.Tracer):
         return value
     array = np.asarray(value)
-    if array.dtype == object and not all(isinstance(entry, int | float) for entry in array.flat):
-        return value  # a placeholder leaf that JAX makes while it rebuilds a pytree
-    wrong = ~np.isfinite(array) | (array < low) | (array > high) | (open_low & (array == low))
+    if array.dtype == object and all(entry is None for entry in array.flat):
+        return value  # not a value but an axis, where an algorithm says which of its numbers a vmap batches
+    try:
+        finite = np.isfinite(array)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}, but it must be a number; give another {name}") from None
+    wrong = ~finite | (array < low) | (array > high) | (open_low & (array == low))
     if wrong.any():
         left = "(" if open_low else "["
         raise InputError(

@@ -18,6 +18,7 @@ from jax.tree_util import Partial
 
 from nlhf import logspace, losses
 from nlhf.base import Comparisons, Feedback, Policy, PolicySpace, Static, Target, check_number, check_whole
+from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.space import log_ratio_loss
 
@@ -97,7 +98,8 @@ def network_space(
       optimiser: ``optimiser(learning_rate)`` is an optax transformation; it starts anew in every projection.
 
     Returns:
-      A factory ``make_space(game) -> PolicySpace``; the same arguments give the same object.
+      A factory ``make_space(game) -> PolicySpace``; the same arguments give the same object. Its ``project``
+      and ``fit`` raise an ``InputError`` when they are asked to move a table.
 
     Raises:
       InputError: if a number is out of range.
@@ -108,7 +110,7 @@ def network_space(
     def make_space(game: Game) -> PolicySpace:
         return PolicySpace(
             reference=game.log_ref,
-            log_prob=Partial(_log_prob),
+            log_prob=Partial(_log_prob, game.log_ref),
             mix=Partial(Mixture),
             project=Partial(_project, settings, game.log_ref),
             fit=Partial(_fit, settings, game.log_ref),
@@ -117,20 +119,42 @@ def network_space(
     return make_space
 
 
-def _log_prob(policy: Policy, responses: Array | None = None) -> Array:
-    log_policy = table(policy)
+def _allowed(log_ref: Array, policy: Policy) -> Array:
+    """``table(policy)`` on the support of the reference, which a network on its own does not know."""
+    return logspace.normalise(jnp.where(jnp.isneginf(log_ref), -jnp.inf, table(policy)))
+
+
+def _log_prob(log_ref: Array, policy: Policy, responses: Array | None = None) -> Array:
+    log_policy = _allowed(log_ref, policy)
     return log_policy if responses is None else jnp.take_along_axis(log_policy, responses, axis=-1)
 
 
 def _network(policy: Policy) -> Network:
     while isinstance(policy, Mixture):
         policy = policy.policy
+    if not isinstance(policy, Network):
+        raise InputError(
+            f"the policy is a {type(policy).__name__}, but this space moves a Network; "
+            "give run(start=init_network(...))"
+        )
     return policy
 
 
 def _project(settings: Static, log_ref: Array, policy: Policy, target: Target, feedback: Feedback) -> Network:
-    wanted = target(table(policy), log_ref, feedback.preference)
-    return _descend(settings, _network(policy), lambda network: losses.contrast(table(network), wanted).sum())
+    excluded = jnp.isneginf(log_ref)
+    weight = jnp.where(excluded, 0.0, jnp.ones_like(log_ref))
+    weight = weight / weight.sum(-1, keepdims=True)
+
+    # as in the simplex: excluded actions are moved as zeros, here with weight zero
+    def present(log_policy: Array) -> Array:
+        return jnp.where(excluded, 0.0, log_policy)
+
+    wanted = present(target(present(_allowed(log_ref, policy)), present(log_ref), feedback.preference))
+
+    def objective(network: Network) -> Array:
+        return losses.contrast(present(_allowed(log_ref, network)), wanted, weight).sum()
+
+    return _descend(settings, _network(policy), objective)
 
 
 def _fit(
@@ -138,7 +162,9 @@ def _fit(
 ) -> Network:
     del key
     return _descend(
-        settings, _network(policy), lambda network: log_ratio_loss(table(network), log_ref, loss, comparisons)
+        settings,
+        _network(policy),
+        lambda network: log_ratio_loss(_allowed(log_ref, network), log_ref, loss, comparisons),
     )
 
 
