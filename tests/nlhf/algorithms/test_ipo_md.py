@@ -13,7 +13,7 @@ def test_steps_equal_the_transcription():
 
 
 def mixed_fixed_point(item, mixture):
-    """Proposition 5.2: π = BR(m), with m = π^(1 - mixture) μ^mixture the Nash policy at beta/(1 - mixture)."""
+    """Proposition 5.2: π = BR(m), with m = π^(1 - mixture) μ^mixture the Nash at beta/(1 - mixture)."""
     game = item.game
     beta = float(game.beta)
     mixed = bank.solved(game.preference, game.log_ref, beta / (1 - mixture))
