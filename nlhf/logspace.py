@@ -51,6 +51,23 @@ def kl(log_policy: Array, log_other: Array) -> Array:
     Returns:
       ``[...]``, ``inf`` where p has mass outside the support of q.
     """
+    return _bregman(log_policy, log_other, jnp.exp(log_other))
+
+
+def kl_to_softmax(log_policy: Array, logits: Array) -> Array:
+    """Return ``kl(log_policy, normalise(logits))``; the exponentials of the normaliser serve twice.
+
+    Args:
+      log_policy: ``[..., A]`` normalised log-probabilities of p; ``-inf`` allowed.
+      logits: ``[..., A]`` unnormalised log-probabilities of q, at least one finite entry a row.
+    """
+    shifted = logits - logits.max(-1, keepdims=True)
+    weight = jnp.exp(shifted)
+    total = weight.sum(-1, keepdims=True)
+    return _bregman(log_policy, shifted - jnp.log(total), weight / total)
+
+
+def _bregman(log_policy: Array, log_other: Array, other: Array) -> Array:
     empty = jnp.isneginf(log_policy)
     outside = jnp.isneginf(log_other) & ~empty
     ratio = jnp.where(empty | outside, 0.0, log_policy) - jnp.where(empty | outside, 0.0, log_other)
@@ -60,8 +77,8 @@ def kl(log_policy: Array, log_other: Array) -> Array:
     series = 0.5 * small * small * _nested(small)
     # where-before-use keeps inf and its NaN gradient out of the branch that is not taken
     large = jnp.where(near, 0.0, ratio)
-    term = jnp.where(near, policy * series, policy * (large - 1) + jnp.exp(log_other))
-    term = jnp.where(empty, jnp.exp(log_other), term)
+    term = jnp.where(near, policy * series, policy * (large - 1) + other)
+    term = jnp.where(empty, other, term)
     return jnp.where(outside, jnp.inf, term).sum(-1)
 
 

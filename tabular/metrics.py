@@ -54,7 +54,9 @@ def exploitability(game: Game, log_policy: Array, advantage: Array, log_nash: Ar
     """
     regularised = game.beta > 0
     positive = game._replace(beta=jnp.where(regularised, game.beta, 1.0))
-    smooth = positive.beta * (game.context_prob @ logspace.kl(log_policy, best_response(positive, advantage)))
+    # BR(π) is a softmax; this spares the recorded metric of every figure an exponential an action
+    distance = logspace.kl_to_softmax(log_policy, game.log_ref + advantage / positive.beta)
+    smooth = positive.beta * (game.context_prob @ distance)
     return jnp.where(regularised, smooth, exploitability_original(game, log_policy, advantage, log_nash))
 
 
