@@ -166,7 +166,7 @@ def full_support(key: Array, num_actions: int, floor: float = 0.2) -> tuple[np.n
 
     Args:
       key: random key.
-      num_actions: A >= 2.
+      num_actions: A >= 2; two actions tie.
       floor: smallest weight before normalisation, in (0, 1).
 
     Returns:
@@ -182,7 +182,8 @@ def full_support(key: Array, num_actions: int, floor: float = 0.2) -> tuple[np.n
     advantage = np.triu(advantage, 1)
     advantage = advantage - advantage.T
     largest = np.abs(advantage).max()
-    return 0.5 + advantage * (0.5 / largest if largest > 0 else 0.0), nash
+    # with two actions only the tie has a full-support equilibrium, and what is left here is rounding
+    return 0.5 + advantage * (0.5 / largest if largest > 1e-9 else 0.0), nash
 
 
 def random_reference(key: Array, num_actions: int, num_contexts: int = 1, spread: float = 1.0) -> Array:

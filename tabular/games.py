@@ -75,9 +75,19 @@ def make_game(preference: Any, log_ref: Any = None, beta: Any = 0.1, context_pro
             f"the reference has {table.shape[-1]} entries, but the game has {num_actions} actions; "
             "give one log-probability an action"
         )
+    if table.ndim > 2 or (table.ndim == 2 and table.shape[0] not in (1, num_contexts)):
+        raise InputError(
+            f"the reference has shape {table.shape}, but the game has {num_contexts} contexts; "
+            "give one row, or one row a context"
+        )
     table = np.broadcast_to(table, (num_contexts, num_actions))
     _check_distribution("reference", np.exp(table))
     weights = np.full((num_contexts,), 1 / num_contexts) if context_prob is None else np.asarray(context_prob)
+    if weights.shape != (num_contexts,):
+        raise InputError(
+            f"context_prob has shape {weights.shape}, but the game has {num_contexts} contexts; "
+            "give one probability a context"
+        )
     _check_distribution("context_prob", weights[None])
     check_number("beta", beta)
     return Game(
