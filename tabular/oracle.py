@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
@@ -111,7 +112,8 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
       prior: pseudo-count of each side, > 0 so that unseen pairs read 1/2.
 
     Raises:
-      InputError: if no row is present, a label is outside [0, 1], or prior is not positive.
+      InputError: if no row is present, a label is outside [0, 1], or prior is not positive; from the factory,
+        if a row names a context or an action that the game does not have.
     """
     check_number("prior", prior, open_low=True)
     if not bool(comparisons.mask.any()):
@@ -119,8 +121,15 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
     labels = jnp.where(comparisons.mask, comparisons.prefer_first, 0.5)
     if bool(((labels < 0) | (labels > 1) | jnp.isnan(labels)).any()):
         raise InputError("a label is outside [0, 1]; give 1 where the first response won and 0 where it lost")
+    context, first, second = (
+        np.asarray(column)[np.asarray(comparisons.mask)]
+        for column in (comparisons.context, comparisons.first, comparisons.second)
+    )
 
     def make_oracle(game: Game, log_prob: Callable) -> Oracle:
+        num_contexts, num_actions = game.log_ref.shape
+        _check_index("context", context, num_contexts)
+        _check_index("action", np.concatenate([first, second]), num_actions)
         empirical = game._replace(advantage=_empirical_advantage(game.log_ref.shape, comparisons, prior))
         return Oracle(
             Partial(_exact_payoff, empirical, log_prob),
@@ -128,6 +137,14 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
         )
 
     return make_oracle
+
+
+def _check_index(name: str, index: np.ndarray, size: int) -> None:
+    outside = (index < 0) | (index >= size)
+    if outside.any():
+        raise InputError(
+            f"the data set names {name} {index[outside][0]}, but the game has {size} {name}s, counted from 0"
+        )
 
 
 def _empirical_advantage(shape: tuple[int, ...], comparisons: Comparisons, prior: float) -> Array:

@@ -64,9 +64,11 @@ def log_ratio_loss(
       comparisons: pairs of action indices.
     """
     ratio = log_policy - jnp.where(jnp.isneginf(log_ref), 0.0, log_ref)
-    first = ratio[comparisons.context, comparisons.first]
-    second = ratio[comparisons.context, comparisons.second]
-    each = jnp.where(comparisons.mask, loss(first, second, comparisons.prefer_first), 0.0)
+    # absent rows may hold anything: what is not finite there must not reach the gradient
+    first = jnp.where(comparisons.mask, ratio[comparisons.context, comparisons.first], 0.0)
+    second = jnp.where(comparisons.mask, ratio[comparisons.context, comparisons.second], 0.0)
+    label = jnp.where(comparisons.mask, comparisons.prefer_first, 0.5)
+    each = jnp.where(comparisons.mask, loss(first, second, label), 0.0)
     return each.sum() / jnp.maximum(comparisons.mask.sum(), 1).astype(each.dtype)
 
 
