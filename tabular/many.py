@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nlhf.base import Algorithm, Policy, check_number
 from nlhf.errors import InputError
@@ -52,8 +53,8 @@ def grid(games: Sequence[Game], betas: Any) -> tuple[Game, tuple[Axes, Axes]]:
             f"the games have {len(shapes)} different shapes, but a batch needs exactly 1; "
             "run games of other sizes apart"
         )
-    if jnp.ndim(betas) != 1:
-        raise InputError(f"betas has {jnp.ndim(betas)} dimensions, but it must be a list of numbers")
+    if np.ndim(betas) != 1:
+        raise InputError(f"betas has {np.ndim(betas)} dimensions, but it must be a list of numbers")
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(with_beta(game, 0.0) for game in games))
     over_games = Axes(game=Game(0, 0, 0, None), log_nash=0)
     over_settings = Axes(algorithm=0, game=Game(None, None, None, 0), log_nash=0)
@@ -97,7 +98,7 @@ def run_many(
     Warns:
       RangeWarning: as ``run``, once an algorithm.
     """
-    workers = _num_workers() if workers is None else workers
+    workers = num_workers() if workers is None else workers
     check_number("workers", workers, low=1)
     for algorithm in algorithms.values():
         warn_outside_range(algorithm, game.beta)
@@ -124,9 +125,10 @@ def run_many(
     return {name: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *chunks[name]) for name in bare}
 
 
-def _num_workers() -> int:
+def num_workers() -> int:
+    """How many calls run at a time by default: one a core, or 1 on an accelerator, which one call fills."""
     if jax.default_backend() != "cpu":
-        return 1  # one call fills an accelerator
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
