@@ -1,12 +1,14 @@
 """Figure ``convergence``: every NLHF algorithm on six games, measured curve beside proved bound.
 
-Expected: on each regularised game the last iterates of EGPO, Nash Mirror Prox, OMWU, Nash Prox and (more
-slowly at small β) online mirror descent fall linearly to the floating-point floor and stay below their
-dashed bounds; Nash-MD with a constant step and IPO-MD stall at the biased limits (dotted) that an independent
-solver predicts; Nash-MD with the decreasing step follows a power law. On the unregularised games the averages
-obey their O(1/t) bounds and MPO's last iterate goes on falling.
+Expected: on each regularised game the last iterates of EGPO (at this step size the same as Nash Mirror
+Prox), OMWU and, at larger β, online mirror descent fall linearly to the level of rounding; Nash Prox falls
+linearly too, more slowly a query, for its inner steps; all stay below their dashed bounds. Nash-MD with a
+constant step and IPO-MD stall at the biased limits (dotted) that an independent solver predicts; Nash-MD with
+the decreasing step follows a power law. On the unregularised games the averages obey their bounds of order
+1/t (plus η/8 for multiplicative weights), and MPO's last iterate goes on falling.
 
-The distance is KL(Nash ‖ policy) to an equilibrium from Newton's method; x-axes count payoff queries.
+The distance is KL(Nash ‖ policy) to an equilibrium that was planted or found by Newton's method; x-axes count
+payoff queries.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ import numpy as np
 
 from experiments.curves import Curve, promise, reduce
 from experiments.instances import TITLES, Group, build
-from experiments.methods import REGULARISED, UNREGULARISED, Method
+from experiments.methods import REGULARISED, UNREGULARISED, Method, stack
 from nlhf import logspace
 from nlhf.base import Algorithm, Constants, hyper
 from nlhf.errors import InputError
 from tabular.games import Game
+from tabular.many import run_many
 from tabular.nash import solve_regularised
 from tabular.run import Axes, Measure, Trace
-from tabular.run import run as run_algorithm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Panel:
       title: its title.
       beta: KL coefficient; 0 for the unregularised game.
       metric: what is on the y-axis.
-      floor: floating-point floor of the metric, about (ε · range of log-probabilities)² / 2 for a KL.
+      floor: where rounding takes over: for a KL the highest level at which an unbiased method rests, at
+        least (ε · range of log-probabilities)² / 2.
       max_queries: end of the x-axis.
       curves: one for each method.
     """
@@ -108,7 +111,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
             f"betas are {config.betas}, but each must be > 0; the row with beta 0 is always drawn"
         )
     groups = build(jax.random.key(config.seed), config.seeds, jnp.asarray(config.betas))
-    total = len(groups) * (len(REGULARISED) + len(UNREGULARISED))
+    total = 2 * len(groups)
     panels: list[Panel] = []
     for group in groups:
         panels += _regularised_panels(config, group, lambda what: progress(what, total))
@@ -131,36 +134,47 @@ def _regularised_panels(config: Config, group: Group, progress: Callable[[str], 
         step_size=np.nan,
         beta=betas[None, None, :, None],
         kl_start=logspace.kl(log_nash, games.log_ref),
-        span_start=np.nan,
         log_start=np.nan,
-        extra={},
+    )
+    progress(f"{len(REGULARISED)} regularised methods, {games.num_actions} actions")
+    methods = {name: stack(method, config.betas) for name, method in REGULARISED.items()}
+    traces = run_many(
+        methods,
+        games,
+        num_steps={name: max(horizons) // method.queries for name, method in REGULARISED.items()},
+        log_nash=log_nash,
+        measures=("kl_to_nash",),
+        # outer: families, seeds; inner: β, over one copy of P
+        axes=(Axes(game=0, log_nash=0), Axes(game=0, log_nash=0), _BETA_AXES),
     )
     curves = []
     for name, method in REGULARISED.items():
-        progress(f"{method.label} ({games.num_actions} actions)")
-        methods = jax.vmap(method.make)(betas)
-        trace = run_algorithm(
-            methods,
-            games,
-            num_steps=max(horizons) // method.queries,
-            log_nash=log_nash,
-            measures=("kl_to_nash",),
-            # outer: families, seeds; inner: β, over one copy of P
-            axes=(Axes(game=0, log_nash=0), Axes(game=0, log_nash=0), _BETA_AXES),
-        )
-        limits = _biased_limits(name, hyper(methods), group, betas, log_nash)
+        limits = _biased_limits(name, hyper(methods[name]), group, betas, log_nash)
+        measure = Measure("kl_to_nash")
         curves.append(
-            _reduce_all(name, method, methods, trace, Measure("kl_to_nash"), constants, horizons, limits)
+            _reduce_all(name, method, methods[name], traces[name], measure, constants, horizons, limits)
         )
     spread = np.median(logspace.span(log_nash), axis=(1, 3))
-    floor = 0.5 * (np.finfo(float).eps * np.maximum(spread, 1.0)) ** 2
+    rounding = 0.5 * (np.finfo(float).eps * np.maximum(spread, 1.0)) ** 2
     return [
-        Panel(
-            name, TITLES[name], beta, "kl_to_nash", float(floor[g, b]), horizons[b], [c[g][b] for c in curves]
-        )
+        Panel(name, TITLES[name], beta, "kl_to_nash", _floor(here, float(rounding[g, b])), horizons[b], here)
         for g, name in enumerate(group.names)
         for b, beta in enumerate(config.betas)
+        for here in [[method_curves[g][b] for method_curves in curves]]
     ]
+
+
+def _floor(curves: list[Curve], rounding: float) -> float:
+    """Highest level at which an unbiased method came to rest, at least that of rounding log π once.
+
+    Rounding accumulates over the memory of a method, about 1/(ηβ) steps, so the level is measured.
+    """
+    rest = []
+    for curve in curves:
+        tail = curve.median[-len(curve.median) // 10 :]
+        if curve.rate_kind == "linear" and max(tail) < min(1e-20, 10 * min(tail)):
+            rest.append(max(tail))
+    return max(rounding, *rest) if rest else rounding
 
 
 def _unregularised_panels(config: Config, group: Group, progress: Callable[[str], None]) -> list[Panel]:
@@ -171,31 +185,34 @@ def _unregularised_panels(config: Config, group: Group, progress: Callable[[str]
         step_size=np.nan,
         beta=np.zeros((1, 1, 1, 1)),
         kl_start=np.nan,
-        span_start=np.nan,
         log_start=-np.where(np.isneginf(log_start), 0.0, log_start).min(-1)[:, :, None, None],
-        extra={},
+    )
+    progress(f"{len(UNREGULARISED)} unregularised methods, {games.num_actions} actions")
+    methods = {name: method.make(0.0) for name, method in UNREGULARISED.items()}
+    metric = "exploitability_original"
+    traces = run_many(
+        methods,
+        games,
+        num_steps={
+            name: config.queries_unregularised // method.queries for name, method in UNREGULARISED.items()
+        },
+        measures=(Measure(metric, "last"), Measure(metric, "average")),
+        axes=(Axes(game=Game(0, 0, None, None)),) * 3,
     )
     curves = []
     for name, method in UNREGULARISED.items():
-        progress(f"{method.label} ({games.num_actions} actions)")
-        algorithm = method.make(0.0)
-        measure = Measure("exploitability_original", "last" if name.endswith("_last") else "average")
-        trace = run_algorithm(
-            algorithm,
-            games,
-            num_steps=config.queries_unregularised // method.queries,
-            measures=(measure,),
-            axes=(Axes(game=Game(0, 0, None, None)),) * 3,
-        )
+        measure = Measure(metric, "last" if name.endswith("_last") else "average")
         horizons = [config.queries_unregularised]
-        curves.append(_reduce_all(name, method, algorithm, trace, measure, constants, horizons, None))
+        curves.append(
+            _reduce_all(name, method, methods[name], traces[name], measure, constants, horizons, None)
+        )
     floor = float(np.finfo(float).eps) / 2
     return [
         Panel(
             name,
             TITLES[name],
             0.0,
-            measure.metric,
+            metric,
             floor,
             config.queries_unregularised,
             [c[g][0] for c in curves],
@@ -216,7 +233,7 @@ def _reduce_all(
 ) -> list[list[Curve]]:
     """Reduce values ``[G, S, B, N]`` to curves ``[G][B]``; constants broadcast against ``[G, S, B, 1]``."""
     value = np.asarray(trace.of(*measure))
-    queries = np.arange(value.shape[-1]) * method.queries
+    queries = np.asarray(trace.queries).reshape(-1, value.shape[-1])[0]
     step_size = hyper(algorithm)["step_size"]
     if not callable(step_size):
         constants = constants._replace(step_size=np.reshape(step_size, (1, 1, -1, 1)))
@@ -225,7 +242,7 @@ def _reduce_all(
         for claim in algorithm.claims
         if claim.iterate == measure.iterate and claim.metric == measure.metric
     ]
-    promises = promise(matching[0], queries / method.queries, constants, value.shape) if matching else None
+    promises = promise(matching[0], np.arange(value.shape[-1]), constants, value.shape) if matching else None
     rows = []
     for g in range(value.shape[0]):
         row = []
@@ -256,13 +273,17 @@ def _games(preference: jax.Array, log_ref: jax.Array, beta: jax.Array) -> Game:
 
 
 def _batch(group: Group, betas: jax.Array) -> tuple[Game, jax.Array]:
-    """Games ``[G, S]`` x β and their equilibria ``[G, S, B, 1, A]``, each from Newton's method."""
+    """Games ``[G, S]`` x β and their equilibria ``[G, S, B, 1, A]``: planted, or from Newton's method."""
     games = _games(group.preference, group.log_ref[..., None, :], betas)
     shape = group.preference.shape[:2]
     games = games._replace(
         context_prob=jnp.ones((*shape, 1)), beta=jnp.broadcast_to(betas, (*shape, len(betas)))
     )
-    return games, _solve(group.preference, group.log_ref, betas)[..., None, :]
+    if group.log_nash is not None:
+        log_nash = jnp.broadcast_to(group.log_nash[:, :, None], group.log_ref.shape)
+    else:
+        log_nash = _solve(group.preference, group.log_ref, betas)
+    return games, log_nash[..., None, :]
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from experiments.convergence import Panel, Result
     from experiments.curves import Curve
+
+
+MARK: Any = {"linestyle": "none", "marker": "o", "markersize": 2.2, "markeredgewidth": 0}
 
 
 def plot(result: Result) -> Figure:
@@ -79,7 +82,11 @@ def _draw(axes: Axes, panel: Panel) -> None:
             alpha=0.18,
             lw=0,
         )
-        axes.plot(queries[shown], np.asarray(curve.median)[shown], color=colour)
+        median = np.asarray(curve.median)[shown]
+        if methods[curve.method].marked:
+            axes.plot(queries[shown][::8], median[::8], color=colour, **MARK)
+        else:
+            axes.plot(queries[shown], median, color=colour)
     axes.set_yscale("log")
     if panel.beta == 0:
         axes.set_xscale("log")
@@ -97,7 +104,10 @@ def _legends(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
     def handles(methods: dict[str, Method]) -> list[Line2D]:
-        return [Line2D([], [], color=method.colour, label=method.label) for method in methods.values()]
+        return [
+            Line2D([], [], color=method.colour, label=method.label, **(MARK if method.marked else {}))
+            for method in methods.values()
+        ]
 
     meanings = [
         Line2D([], [], color="0.3", linestyle=(0, (4, 2)), linewidth=0.9, label="proved bound"),
@@ -130,7 +140,7 @@ def table(result: Result) -> str:
 
 
 def _table_row(panel: Panel, curve: Curve, method: Method) -> str:
-    unit = {"linear": " nats/query", "power": " (power)", "": ""}[curve.rate_kind]
+    unit = {"linear": " nats/query", "power": " (power)"}.get(curve.rate_kind, "")
 
     def number(value: float | None, pattern: str = "{:.4g}") -> str:
         return "-" if value is None else pattern.format(value)

@@ -58,9 +58,9 @@ class Promise(NamedTuple):
     """A claim, evaluated for a batch of runs.
 
     Attributes:
-      kind: ``"linear"`` or ``"power"``.
+      kind: ``"linear"``, ``"power"`` or ``"none"``, as in a claim.
       bound: ``[..., N]`` ceiling of the metric at each record.
-      rate: proved rate a step, broadcast to ``[..., 1]``.
+      rate: proved rate a step, broadcast to ``[..., 1]``; NaN without one.
     """
 
     kind: str
@@ -81,14 +81,14 @@ def promise(claim: Claim, steps: np.ndarray, constants: Constants, shape: tuple[
       constants: entries broadcast against ``[..., 1]``.
       shape: ``[..., N]``.
     """
-    bound, rate = _evaluate(claim, jnp.asarray(steps), constants)
+    bound, rate = _evaluate(claim, jnp.asarray(steps, float), constants)
     return Promise(claim.rate_kind, np.broadcast_to(bound, shape), np.broadcast_to(rate, (*shape[:-1], 1)))
 
 
 @jax.jit
 def _evaluate(claim: Claim, steps: jax.Array, constants: Constants) -> tuple[jax.Array, jax.Array]:
     bound = claim.bound(steps.reshape((1, 1, 1, -1)), constants)
-    return bound, claim.rate(constants)
+    return bound, jnp.asarray(jnp.nan) if claim.rate is None else claim.rate(constants)
 
 
 def reduce(
@@ -114,12 +114,13 @@ def reduce(
     if promised is not None:
         valid = (value > RATIO_FLOOR) & np.isfinite(promised.bound)
         ratio = float((value[valid] / promised.bound[valid]).max()) if valid.any() else 0.0
+        ratio = ratio if np.isfinite(value).all() else np.inf  # a run that left the numbers kept no promise
         bound = np.median(promised.bound, axis=0)
         kind = promised.kind
         per_step = float(np.median(promised.rate))
-        proved = per_step / queries_a_step if kind == "linear" else per_step
-    elif limit is None:
-        kind = "power"
+        proved = {"linear": per_step / queries_a_step, "power": per_step, "none": None}[kind]
+    if limit is None and kind in ("", "none"):
+        kind = "power"  # nothing promises a shape: fit what a figure in log-log shows
     fits = [] if limit is not None else _fits(kind, queries, value)
     quantiles = np.quantile(fits, [0.5, 0.1, 0.9]) if fits else (None, None, None)
     keep = _thin(len(queries), spaced_log=kind == "power")

@@ -10,6 +10,7 @@ of algorithms.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from nlhf.errors import InputError
+from nlhf.errors import InputError, RangeWarning
 
 Array = jax.Array
 Policy = Any  # whatever the PolicySpace says: a table of log-probabilities, parameters, a lazy mixture
@@ -36,9 +37,9 @@ class Feedback(NamedTuple):
 
     Attributes:
       responses: ``None`` for "every response, in order" (tables), else sampled responses ``[B, K, ...]``.
-      preference: ``[X, A]`` or ``[B, K]``, the probability in [0, 1] that each response is preferred to a
-        response drawn from the opponent. Exact oracles give it centred or not: a constant added to a row
-        changes no update.
+      preference: ``[X, A]`` or ``[B, K]``, the probability that each response is preferred to one drawn from
+        the opponent, or that minus 1/2 (as the tabular oracles give it): a constant added to a row changes
+        no update.
     """
 
     responses: Any
@@ -113,17 +114,13 @@ class Constants(NamedTuple):
       step_size: the algorithm's step size (explicit or composite, as its factory names it).
       beta: KL coefficient.
       kl_start: KL(Nash ‖ first policy), in nats.
-      span_start: max - min over actions of log(first policy / Nash).
       log_start: max over actions of log(1 / first policy), in nats; log A from the uniform policy.
-      extra: the algorithm's other hyper-parameters by name.
     """
 
     step_size: Any
     beta: Any
     kl_start: Any
-    span_start: Any
     log_start: Any
-    extra: dict[str, Any]
 
 
 @jax.tree_util.register_static
@@ -133,25 +130,29 @@ class Claim:
 
     Attributes:
       name: short identifier, unique within the algorithm.
-      source: arXiv id and statement number; "derived" where the constant is this project's own.
+      source: arXiv id of the method and, where its text was read, the statement's number.
+      status: ``"theorem"`` (as its source states it), ``"derived"`` (proved here, or the constant is ours) or
+        ``"empirical"`` (no proof known to us at this range; never seen to fail).
       statement: the inequality in one line.
       metric: a name in ``tabular.metrics.METRICS``.
       iterate: ``"last"``, ``"half"`` or ``"average"``.
       bound: ``bound(step, constants)``, the promised ceiling of the metric after ``step`` steps.
-      rate_kind: ``"linear"`` (metric ~ exp(-rate step)) or ``"power"`` (metric ~ step^-rate).
-      rate: ``rate(constants)``, the proved rate in the sense of ``rate_kind``.
+      rate_kind: ``"linear"`` (metric ~ exp(-rate step)), ``"power"`` (metric ~ step^-rate) or ``"none"`` (a
+        bound that does not go to zero).
+      rate: ``rate(constants)``, the promised rate in the sense of ``rate_kind``; ``None`` without one.
       step_size_range: ``step_size_range(beta) -> (low, high)``, the closed range the proof covers.
       regularised: True for a claim about β > 0, False for one about the unregularised game (β = 0).
     """
 
     name: str
     source: str
+    status: str
     statement: str
     metric: str
     iterate: str
     bound: Callable[[Array, Constants], Array]
     rate_kind: str
-    rate: Callable[[Constants], Array]
+    rate: Callable[[Constants], Array] | None
     step_size_range: Callable[[Any], tuple[Any, Any]]
     regularised: bool = True
 
@@ -256,3 +257,31 @@ def check_whole(name: str, value: Any, *, low: int = 1) -> int:
     if int(value) != value:
         raise InputError(f"{name} is {value}, but it must be a whole number; give {name} >= {low}")
     return int(value)
+
+
+def warn_above(name: str, value: Any, high: Any, reason: str) -> None:
+    """Warn where a concrete number (or an entry of an array) is above the end of a range.
+
+    Args:
+      name: how the message calls the value.
+      value: number, array, tracer or callable; the last two pass.
+      high: end of the range, likewise.
+      reason: what does not hold above it.
+
+    Warns:
+      RangeWarning: names the value, the range and the reason.
+    """
+    if callable(value) or any(isinstance(entry, jax.core.Tracer) for entry in (value, high)):
+        return
+    try:
+        above = np.asarray(value, float) > np.asarray(high, float) * (1 + 1e-6)
+    except (TypeError, ValueError):
+        return  # a placeholder leaf that JAX makes while it rebuilds a pytree
+    if above.any():
+        first = float(np.broadcast_to(value, above.shape)[above].flat[0])
+        end = float(np.broadcast_to(high, above.shape)[above].flat[0])
+        warnings.warn(
+            f"{name} is {first:g}, outside [0, {end:g}]: {reason}; the run goes on",
+            RangeWarning,
+            stacklevel=3,
+        )

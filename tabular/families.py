@@ -71,7 +71,12 @@ def disc(key: Array, num_actions: int, beta: float = 0.1) -> Game:
     radius = jnp.sqrt(jax.random.uniform(radius_key, (1, num_actions)))
     advantage = LowRank((0.5 * radius * jnp.cos(angle))[..., None], (radius * jnp.sin(angle))[..., None])
     check_number("beta", beta)
-    return Game(advantage, logspace.uniform(num_actions)[None], jnp.ones((1,)), jnp.asarray(beta))
+    return Game(
+        advantage,
+        logspace.uniform(num_actions)[None],
+        jnp.ones((1,)),
+        jnp.asarray(beta, jnp.result_type(float)),
+    )
 
 
 def rock_paper_scissors(num_actions: int = 3) -> np.ndarray:
@@ -163,6 +168,7 @@ def full_support(key: Array, num_actions: int, floor: float = 0.2) -> tuple[np.n
 
     ``A = Q B Q`` with B random skew and Q the projection off x, so that A x = 0, scaled to |A| <= 1/2. A
     generic random game has a full-support Nash policy with probability 2^(1-A) for odd A, never for even A.
+    For even A the null space is at least a plane, so x is not the only equilibrium.
 
     Args:
       key: random key.

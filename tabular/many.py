@@ -65,6 +65,7 @@ def run_many(
     algorithms: Mapping[str, Algorithm],
     game: Game,
     *,
+    num_steps: int | Mapping[str, int],
     axes: tuple[Axes, ...] = (),
     workers: int | None = None,
     key: Array | None = None,
@@ -80,13 +81,14 @@ def run_many(
     Args:
       algorithms: by name; each with its hyper-parameters batched as ``axes`` says.
       game: the game or batch of games.
+      num_steps: number of steps, one for all or by name (the same number of queries, say).
       axes: levels of ``vmap``, outermost first; see ``grid``.
       workers: calls that run at the same time, >= 1; ``None`` is the number of cores, or 1 on an accelerator.
         Each worker holds the traces and states of its chunk, never a copy of P.
       key: as in ``run``.
       start: as in ``run``.
       log_nash: as in ``run``; with ``grid`` it is ``[G, S, X, A]``.
-      **settings: ``num_steps``, ``measures``, ``every``, ``make_space``, ``make_oracle`` of ``run``. Settings
+      **settings: ``measures``, ``every``, ``make_space``, ``make_oracle`` of ``run``. Settings
         of JAX made by context managers do not reach the threads; ``jax.config.update`` does.
 
     Returns:
@@ -112,7 +114,10 @@ def run_many(
         if len(parts) > 1:
             arguments = _cut(axes[0], arguments, part)
         method, games, keys, first, nash = arguments
-        trace = run(method, games, axes=axes, key=keys, start=first, log_nash=nash, **settings)
+        steps = num_steps if isinstance(num_steps, int) else num_steps[name]
+        trace = run(
+            method, games, num_steps=steps, axes=axes, key=keys, start=first, log_nash=nash, **settings
+        )
         return jax.block_until_ready(trace)
 
     # chunks outermost: the first calls are different algorithms, so that no two threads compile the same one

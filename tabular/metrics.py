@@ -12,20 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from nlhf import logspace
+from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.payoff import payoff
 
 Array = jax.Array
-
-
-def best_response(game: Game, advantage: Array) -> Array:
-    """Regularised best response ``log_softmax(log_ref + advantage / β)``, ``[X, A]``; needs β > 0.
-
-    Args:
-      game: the game.
-      advantage: ``[X, A]`` payoff of each action against the policy to be exploited.
-    """
-    return logspace.normalise(game.log_ref + advantage / game.beta)
 
 
 def kl_to_nash(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
@@ -76,7 +67,11 @@ def span_to_nash(game: Game, log_policy: Array, advantage: Array, log_nash: Arra
     """Span semi-norm of log π - log Nash, the worst over contexts."""
     del advantage
     excluded = jnp.isneginf(game.log_ref)
-    return logspace.span(jnp.where(excluded, jnp.nan, log_policy - jnp.where(excluded, 0.0, log_nash))).max()
+    difference = jnp.where(excluded, 0.0, log_policy) - jnp.where(excluded, 0.0, log_nash)
+    span = logspace.span(jnp.where(excluded, jnp.nan, difference))
+    # span() leaves out what is not finite, but a policy without mass on an allowed action is infinitely far
+    lost = jnp.isneginf(difference).any(-1)
+    return jnp.where(lost, jnp.inf, span).max()
 
 
 def win_rate(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
@@ -100,6 +95,17 @@ METRICS: dict[str, Metric] = {
 }
 
 
+NEEDS_NASH = frozenset({"kl_to_nash", "kl_from_nash", "span_to_nash"})
+
+
+def check_measure(name: str, log_nash: Array | None) -> None:
+    """Refuse a metric that does not exist, or that needs an equilibrium which is not given."""
+    if name not in METRICS:
+        raise InputError(f"{name!r} is not a metric; give one of {', '.join(METRICS)}")
+    if log_nash is None and name in NEEDS_NASH:
+        raise InputError(f"{name} needs log_nash; solve the game with tabular.nash and pass it")
+
+
 def measure(name: str, game: Game, log_policy: Array, log_nash: Array | None = None) -> Array:
     """Evaluate one metric of one policy.
 
@@ -107,7 +113,11 @@ def measure(name: str, game: Game, log_policy: Array, log_nash: Array | None = N
       name: a key of ``METRICS``.
       game: the game.
       log_policy: ``[X, A]`` log-probabilities.
-      log_nash: ``[X, A]`` equilibrium; needed by the metrics that name it, else ignored.
+      log_nash: ``[X, A]`` equilibrium; needed by the metrics in ``NEEDS_NASH``, else ignored.
+
+    Raises:
+      InputError: if the name is unknown, or the equilibrium is needed and missing.
     """
+    check_measure(name, log_nash)
     reference = game.log_ref if log_nash is None else log_nash
     return METRICS[name](game, log_policy, payoff(game.advantage, log_policy), reference)

@@ -18,7 +18,7 @@ from jax.tree_util import Partial
 from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
 from nlhf.errors import InputError
 from tabular.games import Game
-from tabular.payoff import dense, payoff
+from tabular.payoff import columns, entries, payoff
 
 Array = jax.Array
 OracleFactory = Callable[[Game, Callable[[Policy], Array]], Oracle]
@@ -78,13 +78,10 @@ def _sampled_payoff(
     log_policy = log_prob(policy)
     num_contexts = log_policy.shape[0]
     draws = jax.random.categorical(opponent_key, log_policy, axis=-1, shape=(num_draws, num_contexts))
-    probability = dense(game.advantage) + 0.5
-    against = jax.vmap(lambda draw: jnp.take_along_axis(probability, draw[:, None, None], axis=2)[:, :, 0])(
-        draws
-    )
+    against = columns(game.advantage, draws.T)
     if labels:
-        against = jax.random.bernoulli(label_key, against).astype(against.dtype)
-    return Feedback(None, against.mean(0) - 0.5)
+        against = jax.random.bernoulli(label_key, against + 0.5).astype(against.dtype) - 0.5
+    return Feedback(None, against.mean(-1))
 
 
 def _duel(
@@ -97,7 +94,7 @@ def _duel(
     first = jax.random.categorical(first_key, log_first, axis=-1, shape=shape).reshape(-1)
     second = jax.random.categorical(second_key, log_second, axis=-1, shape=shape).reshape(-1)
     context = jnp.broadcast_to(jnp.arange(shape[1]), shape).reshape(-1)
-    probability = dense(game.advantage)[context, first, second] + 0.5
+    probability = entries(game.advantage, context, first, second) + 0.5
     label = jax.random.bernoulli(label_key, probability).astype(probability.dtype)
     return Comparisons(context, first, second, label, jnp.ones(label.shape, bool))
 

@@ -69,6 +69,45 @@ def _bradley_terry_row(context: tuple[Array, Array]) -> Array:
     return jax.lax.map(lambda score: 0.5 * jnp.tanh(0.5 * (score - scores)) @ policy, scores)
 
 
+def columns(advantage: Advantage, actions: Array) -> Array:
+    """Return columns of the matrix: the advantage of every action over each of K given ones.
+
+    Args:
+      advantage: as in ``payoff``; a structured one is not made dense.
+      actions: ``[X, K]`` action indices.
+
+    Returns:
+      ``[X, A, K]``.
+    """
+    if isinstance(advantage, LowRank):
+        left, right = (jnp.take_along_axis(side, actions[:, :, None], axis=1) for side in advantage)
+        return jnp.einsum("xar,xkr->xak", advantage.left, right) - jnp.einsum(
+            "xar,xkr->xak", advantage.right, left
+        )
+    if isinstance(advantage, BradleyTerry):
+        drawn = jnp.take_along_axis(advantage.scores, actions, axis=1)
+        return 0.5 * jnp.tanh(0.5 * (advantage.scores[:, :, None] - drawn[:, None, :]))
+    return jnp.take_along_axis(advantage, actions[:, None, :], axis=2)
+
+
+def entries(advantage: Advantage, context: Array, first: Array, second: Array) -> Array:
+    """Return ``[N]`` entries of the matrices: the advantage of ``first`` over ``second`` in ``context``.
+
+    Args:
+      advantage: as in ``payoff``; a structured one is not made dense.
+      context: ``[N]`` context indices.
+      first: ``[N]`` action indices.
+      second: ``[N]`` action indices.
+    """
+    if isinstance(advantage, LowRank):
+        left, right = advantage
+        forward = (left[context, first] * right[context, second]).sum(-1)
+        return forward - (right[context, first] * left[context, second]).sum(-1)
+    if isinstance(advantage, BradleyTerry):
+        return 0.5 * jnp.tanh(0.5 * (advantage.scores[context, first] - advantage.scores[context, second]))
+    return advantage[context, first, second]
+
+
 def dense(advantage: Advantage) -> Array:
     """Return the ``[X, A, A]`` matrix of any advantage."""
     if isinstance(advantage, LowRank):

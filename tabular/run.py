@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf.base import Algorithm, Claim, Policy, PolicySpace, State, check_number, hyper
+from nlhf.base import Algorithm, Claim, Policy, PolicySpace, State, Static, check_whole, hyper
 from nlhf.errors import InputError, RangeWarning
 from tabular.games import Game
-from tabular.metrics import METRICS
+from tabular.metrics import METRICS, check_measure
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import payoff
 from tabular.space import simplex
@@ -32,7 +32,8 @@ class Measure(NamedTuple):
 
     Attributes:
       metric: a key of ``tabular.metrics.METRICS``.
-      iterate: ``"last"``, ``"half"`` (the policy the last query was made against) or ``"average"`` (the
+      iterate: ``"last"``, ``"half"`` (the extrapolated policy in the state; the last iterate where an
+        algorithm has none) or ``"average"`` (the
         arithmetic mean of the half iterates; where an algorithm has no half step, of iterates 0 to t - 1).
     """
 
@@ -114,6 +115,7 @@ def run(
     recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in measures)
     _check_run(recorded, num_steps, every, log_nash)
     warn_outside_range(algorithm, game.beta)
+    _warn_other_beta(algorithm, game.beta)
     if not jax.config.read("jax_enable_x64"):
         warnings.warn(
             "float64 is off, so metrics below about 1e-6 are rounding noise; "
@@ -122,11 +124,27 @@ def run(
         )
     key = jax.random.key(0) if key is None else key
     log_nash = game.log_ref if log_nash is None else log_nash
-    if start is None and log_nash is game.log_ref:
+    if log_nash is game.log_ref:
         axes = tuple(axis._replace(log_nash=_log_ref_axis(axis.game)) for axis in axes)
     return _jitted(
-        algorithm, game, key, start, log_nash, num_steps, every, recorded, make_space, make_oracle, axes
+        algorithm,
+        game,
+        key,
+        start,
+        log_nash,
+        num_steps,
+        every,
+        recorded,
+        make_space,
+        make_oracle,
+        tuple(Static(_freeze(axis)) for axis in axes),
     )
+
+
+def _freeze(axis: Axes) -> tuple[tuple, Any]:
+    """Leaves and structure: two equal axes hash alike, where two Partials with equal arguments do not."""
+    leaves, structure = jax.tree.flatten(axis, is_leaf=lambda entry: entry is None)
+    return tuple(leaves), structure
 
 
 def _log_ref_axis(game_axis: Any) -> Any:
@@ -145,7 +163,7 @@ def _jitted(
     measures: tuple[Measure, ...],
     make_space: Callable,
     make_oracle: Callable,
-    axes: tuple[Axes, ...],
+    axes: tuple[Static, ...],
 ) -> Trace:
     def one(algorithm: Algorithm, game: Game, key: Array, start: Policy | None, log_nash: Array) -> Trace:
         space = make_space(game)
@@ -154,8 +172,8 @@ def _jitted(
         return _scan(algorithm, game, space, oracle, key, first, log_nash, num_steps, every, measures)
 
     batched = one
-    for axis in reversed(axes):
-        batched = jax.vmap(batched, in_axes=(axis.algorithm, axis.game, axis.key, axis.start, axis.log_nash))
+    for leaves, structure in reversed(axes):
+        batched = jax.vmap(batched, in_axes=tuple(jax.tree.unflatten(structure, leaves)))
     return batched(algorithm, game, key, start, log_nash)
 
 
@@ -243,13 +261,38 @@ def warn_outside_range(algorithm: Algorithm, beta: Any) -> None:
     traced = any(isinstance(value, jax.core.Tracer) for value in jax.tree.leaves((step_size, coefficient)))
     if step_size is None or callable(step_size) or traced:
         return
-    regularised = np.asarray(coefficient) > 0
+    sizes, betas = np.asarray(step_size, float), np.asarray(coefficient, float)
+    if sizes.ndim and betas.ndim and sizes.shape != betas.shape:
+        # batched at different levels: every size meets every beta
+        sizes, betas = sizes.reshape(-1, 1), betas.reshape(1, -1)
+    slack = 1 + 8 * float(jnp.finfo(jnp.result_type(float)).eps)
+    seen = set()
     for claim in algorithm.claims:
-        low, high = claim.step_size_range(np.asarray(coefficient, float))
-        applies = regularised == claim.regularised
-        outside = applies & ((np.asarray(step_size) < low) | (np.asarray(step_size) > high * (1 + 1e-12)))
-        if np.any(outside):
-            _warn_range(claim, step_size, coefficient, low, high, outside)
+        low, high = claim.step_size_range(betas)
+        outside = ((betas > 0) == claim.regularised) & ((sizes < low) | (sizes > high * slack))
+        ends = (float(np.min(low)), float(np.max(high)))
+        if np.any(outside) and ends not in seen:
+            seen.add(ends)
+            _warn_range(claim, sizes, betas, low, high, outside)
+
+
+def _warn_other_beta(algorithm: Algorithm, beta: Any) -> None:
+    """Warn where claims about one regularised game would be measured on another."""
+    own = hyper(algorithm).get("beta", beta)
+    if not algorithm.claims or any(isinstance(value, jax.core.Tracer) for value in (own, beta)):
+        return
+    own, beta = np.asarray(own, float), np.asarray(beta, float)
+    if (
+        own.size == 1
+        and beta.size == 1
+        and abs(own.item() - beta.item()) > 1e-6 * max(own.item(), beta.item())
+    ):
+        warnings.warn(
+            f"the algorithm's beta is {own.item():g}, but the game's is {beta.item():g}: it solves "
+            "another game than its metrics measure; give both the same beta",
+            RangeWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_range(claim: Claim, step_size: Any, beta: Any, low: Any, high: Any, outside: np.ndarray) -> None:
@@ -265,18 +308,13 @@ def _warn_range(claim: Claim, step_size: Any, beta: Any, low: Any, high: Any, ou
 
 
 def _check_run(measures: tuple[Measure, ...], num_steps: int, every: int, log_nash: Array | None) -> None:
-    for name, value in (("num_steps", num_steps), ("every", every)):
-        if value != int(value):
-            raise InputError(f"{name} is {value}, but it must be a whole number; give {name} >= 1")
-        check_number(name, value, low=1)
+    check_whole("num_steps", num_steps)
+    check_whole("every", every)
     if num_steps % every:
         raise InputError(
             f"num_steps is {num_steps}, which is not a multiple of every = {every}; change one of them"
         )
     for measure in measures:
-        if measure.metric not in METRICS:
-            raise InputError(f"{measure.metric!r} is not a metric; give one of {', '.join(METRICS)}")
+        check_measure(measure.metric, log_nash)
         if measure.iterate not in ITERATES:
             raise InputError(f"{measure.iterate!r} is not an iterate; give one of {', '.join(ITERATES)}")
-        if log_nash is None and measure.metric in ("kl_to_nash", "kl_from_nash", "span_to_nash"):
-            raise InputError(f"{measure.metric} needs log_nash; solve the game with tabular.nash and pass it")

@@ -160,12 +160,9 @@ def constants(method_hyper: dict[str, Any], item: Known) -> Constants:
     """What the bounds of a run from the reference may depend on, computed with plain sums."""
     log_ref, log_nash = np.asarray(item.game.log_ref), np.asarray(item.log_nash)
     kl = np.sum(np.exp(log_nash) * (log_nash - log_ref), -1)
-    others = {name: value for name, value in method_hyper.items() if name not in ("step_size", "beta")}
     return Constants(
         step_size=method_hyper["step_size"],
         beta=method_hyper["beta"],
         kl_start=np.asarray(item.game.context_prob) @ kl,
-        span_start=np.ptp(log_ref - log_nash, axis=-1).max(),
         log_start=np.max(-log_ref),
-        extra=others,
     )

@@ -70,7 +70,8 @@ def _range(beta: Any) -> tuple[Any, Any]:
 CLAIMS = (
     Claim(
         name="egpo.kl",
-        source="arXiv:2503.08942, last-iterate theorem; the range η <= 1/(β + 1/2) is derived",
+        source="method: arXiv:2503.08942; constant and range derived, as for mirror prox",
+        status="derived",
         statement="KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0) for η <= 1/(β + 1/2)",
         metric="kl_to_nash",
         iterate="last",
@@ -81,7 +82,8 @@ CLAIMS = (
     ),
     Claim(
         name="egpo.half_kl",
-        source="arXiv:2503.08942, half-iterate statement; constant 2 in the form of arXiv:2105.15186",
+        source="method: arXiv:2503.08942",
+        status="empirical",
         statement="KL(π*‖π_{t-1/2}) <= 2 (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= 1/(β + 1/2)",
         metric="kl_to_nash",
         iterate="half",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number
+from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number, warn_above
 from nlhf.targets import explicit
 
 
@@ -46,8 +46,10 @@ def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
     """Identity preference optimisation with mirror-descent data: the opponent is a geometric mixture.
 
     ``m = π^(1 - mixture) π_ref^mixture``; ``log π+ = (1 - ηβ) log π + ηβ log π_ref + η P(· ≻ m)``,
-    normalised. It is the mirror form of Nash-MD-PG as well: both methods share this fixed point, and their
-    parametric gradients differ only by how contrasts are sampled. For mixture > 0 the fixed point is *not*
+    normalised. It is the mirror form of Nash-MD-PG as well: both methods share this fixed point, while
+    their parametric gradients agree (up to the factor 4/β) at mixture 0 alone.
+
+    For mixture > 0 the fixed point is *not*
     the Nash policy at β: it is the best response (at β) to the Nash policy at temperature β/(1 - mixture).
     With mixture = 0 it is online mirror descent, that is online IPO.
 
@@ -62,6 +64,9 @@ def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
     Raises:
       InputError: if a number is out of range.
 
+    Warns:
+      RangeWarning: if ηβ > 1.
+
     Claims: none; the source proves the fixed point, not a rate.
 
     Reference: arXiv:2403.08635, section 5 and proposition 5.2.
@@ -69,4 +74,5 @@ def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
     check_number("step_size", step_size)
     check_number("beta", beta, open_low=True)
     check_number("mixture", mixture, high=1)
+    warn_above("step_size", step_size, 1 / beta, "the weight 1 - ηβ of the policy is negative")
     return algorithm(init, step, (), step_size=step_size, beta=beta, mixture=mixture)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number
+from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number, warn_above
 from nlhf.targets import implicit
 
 
@@ -73,6 +73,9 @@ def mpo(step_size: Any, beta: Any, period: Any) -> Algorithm:
     Raises:
       InputError: if a number is out of range.
 
+    Warns:
+      RangeWarning: if g > 4β.
+
     Claims: none; the source's linear rate is that of one period, no rate to the unregularised Nash policy
       is proved.
 
@@ -82,4 +85,5 @@ def mpo(step_size: Any, beta: Any, period: Any) -> Algorithm:
     check_number("beta", beta, open_low=True)
     if not (isinstance(period, float) and period == float("inf")):
         check_number("period", period, low=1)
+    warn_above("step_size", step_size, 4 * beta, "a period is proved to converge only up to 4β")
     return algorithm(init, step, (), step_size=step_size, beta=beta, period=period)

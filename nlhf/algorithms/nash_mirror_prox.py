@@ -74,7 +74,8 @@ def _average_rate(constants: Constants) -> Array:
 CLAIMS = (
     Claim(
         name="nash_mirror_prox.kl",
-        source="arXiv:2505.19731v1, last-iterate theorem at g = 2; the longer range is derived",
+        source="method and order of the rate: arXiv:2505.19731v1; constant and range derived",
+        status="derived",
         statement="KL(π*‖π_t) <= (1 + gβ)^-t KL(π*‖π_0) for g <= 2β + 2√(1 + β²)",
         metric="kl_to_nash",
         iterate="last",
@@ -85,7 +86,8 @@ CLAIMS = (
     ),
     Claim(
         name="nash_mirror_prox.average",
-        source="mirror prox (Nemirovski 2004), constant derived from the smoothness 1/2",
+        source="mirror prox on a matrix game, constant from the smoothness 1/2",
+        status="derived",
         statement="β = 0, g <= 2: max_a (P h)_a - 1/2 <= log(1/min π_0) / (gt), h the mean half iterate",
         metric="exploitability_original",
         iterate="average",

@@ -85,7 +85,8 @@ def _average_range(beta: Any) -> tuple[Any, Any]:
 CLAIMS = (
     Claim(
         name="omwu.kl",
-        source="arXiv:2105.15186, optimistic multiplicative weights; in symmetric self-play",
+        source="method: arXiv:2105.15186 and, for preferences, arXiv:2512.24818",
+        status="empirical",
         statement="KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= min(1/(2β + 1), 1/2)",
         metric="kl_to_nash",
         iterate="last",
@@ -96,7 +97,8 @@ CLAIMS = (
     ),
     Claim(
         name="omwu.half_kl",
-        source="arXiv:2105.15186, the extrapolated sequence",
+        source="method: arXiv:2105.15186",
+        status="empirical",
         statement="KL(π*‖h_t) <= 2 (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= min(1/(2β + 1), 1/2)",
         metric="kl_to_nash",
         iterate="half",
@@ -107,7 +109,8 @@ CLAIMS = (
     ),
     Claim(
         name="omwu.average",
-        source="optimistic mirror descent (for preferences arXiv:2502.16852), constants derived",
+        source="regret of optimistic mirror descent",
+        status="derived",
         statement="β = 0, η <= 1/√2: max_a (P h)_a - 1/2 <= (log(1/min π_0)/η + η/4) / t, h the mean",
         metric="exploitability_original",
         iterate="average",

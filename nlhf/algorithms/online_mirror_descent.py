@@ -74,10 +74,6 @@ def _average_bound(count: Array, constants: Constants) -> Array:
     return constants.log_start / (eta * jnp.maximum(count, 1)) + eta / 8
 
 
-def _average_rate(constants: Constants) -> Array:
-    return jnp.ones_like(constants.beta)
-
-
 def _average_range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, jnp.inf + 0 * beta
 
@@ -85,7 +81,8 @@ def _average_range(beta: Any) -> tuple[Any, Any]:
 CLAIMS = (
     Claim(
         name="online_mirror_descent.kl",
-        source="arXiv:2206.05825 (magnetic mirror descent); range derived from the smoothness 1/2",
+        source="one proximal step; for preferences, online IPO of arXiv:2403.08635",
+        status="derived",
         statement="KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0) for η <= 4β/(1 + 4β²)",
         metric="kl_to_nash",
         iterate="last",
@@ -96,13 +93,14 @@ CLAIMS = (
     ),
     Claim(
         name="online_mirror_descent.average",
-        source="regret of multiplicative weights, payoffs of range 1; for preferences arXiv:2401.04056",
+        source="regret of multiplicative weights with payoffs of range 1",
+        status="derived",
         statement="β = 0: max_a (P p)_a - 1/2 <= log(1/min π_0) / (ηt) + η/8, p the mean iterate",
         metric="exploitability_original",
         iterate="average",
         bound=_average_bound,
-        rate_kind="power",
-        rate=_average_rate,
+        rate_kind="none",
+        rate=None,
         step_size_range=_average_range,
         regularised=False,
     ),
@@ -129,7 +127,7 @@ def online_mirror_descent(step_size: Any, beta: Any) -> Algorithm:
     Claims: ``KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0)`` for ``η <= 4β/(1 + 4β²)``; for β = 0 the
       average iterate's exploitability is at most ``log(1/min π_0)/(ηt) + η/8``.
 
-    Reference: arXiv:2206.05825; as online IPO, arXiv:2403.08635, proposition 4.1.
+    Reference: as online IPO, arXiv:2403.08635, proposition 4.1.
     """
     check_number("step_size", step_size)
     check_number("beta", beta)

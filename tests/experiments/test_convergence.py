@@ -60,11 +60,19 @@ def test_unbiased_methods_pass_the_stalled_ones(result):
     for panel in result.panels:
         if panel.beta:
             final = {curve.method: curve.final for curve in panel.curves}
-            assert (
-                max(final[m] for m in ("nash_mirror_prox", "online_mirror_descent"))
-                < 1e-20
-                < final["nash_md"]
-            )
+            unbiased = ("nash_mirror_prox", "online_mirror_descent", "omwu", "egpo")
+            assert max(final[m] for m in unbiased) < 1e-20 < final["nash_md"]
+            assert final["nash_prox"] < final["ipo_md"]
+            assert panel.floor < 1e-25
+
+
+def test_egpo_lies_on_mirror_prox(result):
+    for panel in result.panels:
+        if panel.beta:
+            by_name = {curve.method: curve for curve in panel.curves}
+            egpo, prox = np.array(by_name["egpo"].median), np.array(by_name["nash_mirror_prox"].median)
+            high = prox > 1e-20
+            np.testing.assert_allclose(egpo[high], prox[high], rtol=1e-4)
 
 
 def test_result_survives_json_and_the_figure_is_drawn_from_it(result):

@@ -13,7 +13,7 @@ QUERIES = 2 * np.arange(400)
 
 def promised(kl_start):
     seeds = np.asarray(kl_start)
-    constants = Constants(0.5, 0.2, seeds[None, :, None, None], np.nan, np.nan, {})
+    constants = Constants(0.5, 0.2, seeds[None, :, None, None], np.nan)
     whole = promise(CLAIM, QUERIES / 2, constants, (1, len(seeds), 1, len(QUERIES)))
     return whole.at(0, 0, np.full(len(QUERIES), True))
 
@@ -34,6 +34,12 @@ def test_bound_ratio_and_rates_of_exact_exponentials():
 def test_a_violation_is_seen():
     value = np.exp(-0.05 * np.arange(400))[None]  # slower than the proved 0.105 a step
     assert reduce("egpo", 2, QUERIES, value, promised([1.0]), None).worst_ratio > 2
+
+
+def test_a_run_that_became_nan_is_a_violation():
+    value = np.exp(-0.2 * np.arange(400))[None].repeat(2, 0)
+    value[1, 50:] = np.nan
+    assert reduce("egpo", 2, QUERIES, value, promised([1.0, 1.0]), None).worst_ratio == np.inf
 
 
 def test_rounding_at_the_floor_is_no_violation():

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.instances import LARGE_ACTIONS, MEDIUM_ACTIONS, TITLES, build
-from nlhf import logspace
 from tabular import families
+from tabular.exact import solve_exact
+from tabular.nash import solve_regularised
 from tabular.published import nash_md_table3
 
 BETAS = jnp.array([0.3, 0.03])
@@ -30,14 +31,17 @@ def test_fixed_games_are_padded_with_excluded_actions():
     assert np.isfinite(medium.log_ref[2, :, :, :3]).all()
 
 
-def test_the_planted_reference_makes_one_policy_the_equilibrium_at_every_beta():
+def test_the_planted_policy_is_the_equilibrium_at_every_beta():
     _, large = build(jax.random.key(1), 2, BETAS)
-    # the fixed point of both betas is the same policy: log_ref(b) + A pi / b does not depend on b
-    difference = large.log_ref[0, :, 0] - large.log_ref[0, :, 1]
-    pull = -difference / (1 / BETAS[0] - 1 / BETAS[1])
-    pull = pull - pull.mean(-1, keepdims=True)
     for seed in range(2):
-        advantage = large.preference[0, seed] - 0.5
-        log_nash = logspace.normalise(large.log_ref[0, seed, 0] + pull[seed] / BETAS[0])
-        payoff = advantage @ jnp.exp(log_nash)
-        np.testing.assert_allclose(payoff - payoff.mean(), pull[seed], atol=1e-12)
+        for b, beta in enumerate(BETAS):
+            solution = solve_regularised(large.preference[0, seed], large.log_ref[0, seed, b], beta)
+            np.testing.assert_allclose(solution.log_policy, large.log_nash[0, seed], atol=1e-11)
+
+
+def test_the_planted_matrix_has_an_unregularised_equilibrium_of_full_support():
+    _, large = build(jax.random.key(1), 2, BETAS)
+    for matrix in np.asarray(large.preference[0]):
+        solution = solve_exact(matrix)
+        assert solution.support.all()
+        assert solution.exploitability < 1e-12

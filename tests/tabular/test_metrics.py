@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlhf import logspace
+from nlhf.errors import InputError
 from tabular import families
 from tabular.games import make_game, with_beta
-from tabular.metrics import METRICS, best_response, measure
+from tabular.metrics import METRICS, NEEDS_NASH, measure
 from tabular.payoff import payoff
 
 EACH_GAME = pytest.mark.parametrize("name", ["uniform_skew", "contextual", "published", "language"])
@@ -73,17 +74,13 @@ def test_exploitability_is_the_log_sum_exp_form(name):
 def test_exploitability_is_beta_times_the_divergence_to_the_best_response(name):
     game = bank.known(name).game
     for log_policy in some_policies(game):
-        response = np.asarray(best_response(game, payoff(game.advantage, log_policy)))
+        kl = []
         for x in range(game.log_ref.shape[0]):
-            expected = reference.best_response(
-                np.exp(np.asarray(log_policy[x])),
-                np.exp(np.asarray(game.log_ref[x])),
-                np.asarray(game.preference[x]),
-                float(game.beta),
+            policy = np.exp(np.asarray(log_policy[x]))
+            response = reference.best_response(
+                policy, np.exp(np.asarray(game.log_ref[x])), np.asarray(game.preference[x]), float(game.beta)
             )
-            np.testing.assert_allclose(np.exp(response[x]), expected, rtol=1e-11)
-        pairs = zip(np.asarray(log_policy), response, strict=True)
-        kl = [reference.kl(np.exp(p), np.exp(r)) for p, r in pairs]
+            kl.append(reference.kl(policy, response))
         expected = float(game.beta) * np.asarray(game.context_prob) @ np.array(kl)
         np.testing.assert_allclose(measure("exploitability", game, log_policy), expected, rtol=1e-11)
 
@@ -231,3 +228,16 @@ def test_gap_near_equilibrium_keeps_its_digits():
     ]
     np.testing.assert_allclose(gaps[1] / gaps[0], 1e-8, rtol=1e-3)
     np.testing.assert_allclose(gaps[2] / gaps[1], 1e-6, rtol=1e-3)
+
+
+def test_span_of_a_policy_without_mass_on_an_allowed_action_is_infinite():
+    game = bank.known("biased_rock_paper_scissors").game
+    pure = jnp.array([[0.0, -jnp.inf, -jnp.inf]])
+    assert measure("span_to_nash", game, pure, game.log_ref) == jnp.inf
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_NASH))
+def test_a_missing_equilibrium_is_refused_not_replaced(name):
+    game = next(iter(bank.GAMES.values()))().game
+    with pytest.raises(InputError, match="needs log_nash"):
+        measure(name, game, game.log_ref)
