@@ -118,6 +118,7 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
     import jax.numpy as jnp
 
     from tabular import families
+    from tabular.language import population_language
     from tabular.payoff import dense
 
     def key(index: int) -> jax.Array:
@@ -145,7 +146,7 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
     biased_nash = np.log(np.array([4.0, 3.0, 4.0]) / 11)
     return {
         "uniform_skew": (
-            "every pair's preference uniform on (0, 1)",
+            "every pair's preference uniform on (0, 1), in any number of contexts",
             lambda: Instance(matrix(families.uniform_skew(key(0), ACTIONS))),
         ),
         "tournament": (
@@ -173,13 +174,20 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
             lambda: Instance(families.biased_rock_paper_scissors(), biased_nash),
         ),
         "three_types": ("a population of three types of rater, epsilon 0.1", three_types),
-        "dice": ("intransitive dice; each beats the next with 5/9", lambda: Instance(families.dice())),
+        "dice": (
+            "intransitive dice; each beats the next with 5/9",
+            lambda: Instance(families.dice(), np.full(3, -np.log(3))),
+        ),
         "elo_example": (
             "Bradley-Terry scores (0, log 9, log 2)",
             lambda: Instance(families.elo_example()),
         ),
         "planted": (f"uniform_skew, its Nash policy at beta {PLANTED_BETA:g} chosen", planted),
         "full_support": ("random; its Nash policy is chosen and plays every action", full_support),
+        "population_language": (
+            "all strings of 3 letters in length 3, by the majority of 3 judges",
+            lambda: Instance(matrix(population_language(key(9), length=3).game.preference)),
+        ),
     }
 
 

@@ -21,7 +21,7 @@ def logistic(log_ratio_first: Array, log_ratio_second: Array, prefer_first: Arra
       prefer_first: ``[...]`` in [0, 1].
       beta: KL coefficient, > 0.
 
-    Reference: arXiv:2305.18290, equation (7).
+    Reference: arXiv:2305.18290 (direct preference optimisation).
     """
     margin = beta * (log_ratio_first - log_ratio_second)
     return -prefer_first * jax.nn.log_sigmoid(margin) - (1 - prefer_first) * jax.nn.log_sigmoid(-margin)
@@ -39,7 +39,7 @@ def squared(log_ratio_first: Array, log_ratio_second: Array, prefer_first: Array
       prefer_first: ``[...]`` in [0, 1].
       beta: KL coefficient (τ in the paper), > 0.
 
-    Reference: arXiv:2310.12036, equation (17); online form arXiv:2403.08635, section 4.
+    Reference: arXiv:2310.12036 (identity preference optimisation); online form arXiv:2403.08635, section 4.
     """
     margin = log_ratio_first - log_ratio_second
     target = 1 / (2 * beta)

@@ -82,8 +82,9 @@ def disc(key: Array, num_actions: int, beta: float = 0.1) -> Game:
 def rock_paper_scissors(num_actions: int = 3) -> np.ndarray:
     """Generalised rock-paper-scissors: action a beats the (A - 1)/2 before it in the circle, ``[A, A]``.
 
-    Uniform play is the equilibrium. Large circles are the worst case of the extragradient family: their
-    linearisation has spectral radius 1/π in the limit. For even A opposite actions tie.
+    Uniform play is the equilibrium. Large circles are the lower-bound instance of mirror methods: their
+    linearisation has the largest possible spectral radius, 1/π in the limit, so that online mirror descent is
+    unstable above η = 2β/(β² + 1/π²) and the extragradient above g = π. For even A opposite actions tie.
     """
     _check_size(num_actions)
     distance = (np.arange(num_actions)[:, None] - np.arange(num_actions)[None, :]) % num_actions
