@@ -27,7 +27,6 @@ import numpy as np
 from experiments import limits
 from experiments.bench_numpy import Problem, loop
 from experiments.bench_report import PRODUCTS, BatchRow, Config, FigureRow, Result, SingleRow, report
-from experiments.methods import REGULARISED
 from nlhf import algorithms, logspace
 from nlhf.base import Algorithm, hyper
 from tabular import families
@@ -39,6 +38,18 @@ from tabular.run import run as run_one
 __all__ = ["Config", "report", "run"]
 
 WORK = 5e8  # multiply-adds of one timed call: long enough for the clock, short enough to take turns
+
+
+# algorithms of any batch of betas, with steps inside the ranges that their claims cover
+METHODS: dict[str, Callable[[Any], Algorithm]] = {
+    "online_mirror_descent": lambda beta: algorithms.online_mirror_descent(
+        4 * beta / (1 + 4 * beta**2), beta
+    ),
+    "nash_md": lambda beta: algorithms.nash_md(0.05 / beta, beta),
+    "nash_mirror_prox": lambda beta: algorithms.nash_mirror_prox(2.0 + 0 * beta, beta),
+    "egpo": lambda beta: algorithms.egpo(1 / (2 * beta + 2), beta),
+    "omwu": lambda beta: algorithms.omwu(jnp.minimum(1 / (2 * beta + 1), 0.5), beta),
+}
 
 
 def shrink(config: Config) -> Config:
@@ -109,7 +120,7 @@ def _single(config: Config, num_actions: int) -> SingleRow:
     matrix = _skew(config, num_actions)
     count = _num_calls(num_actions**2)
     beta = config.betas[0]
-    game, method = _game(matrix, beta), REGULARISED["egpo"].make(beta)
+    game, method = _game(matrix, beta), METHODS["egpo"](beta)
     problem = Problem(
         matrix, np.asarray(game.log_ref[0]), np.asarray(beta), np.asarray(hyper(method)["step_size"])
     )
@@ -129,11 +140,6 @@ def _single(config: Config, num_actions: int) -> SingleRow:
         seconds["gemv_numpy"] / (2 * count),
         seconds["gemv_xla"] / (2 * count),
     )
-
-
-def _methods(betas: jax.Array) -> dict[str, Algorithm]:
-    """The five algorithms, each a batch over β."""
-    return {name: jax.vmap(REGULARISED[name].make)(betas) for name in PRODUCTS}
 
 
 def _problems(game: Game, methods: dict[str, Algorithm], betas: np.ndarray) -> dict[str, Problem]:
@@ -162,7 +168,7 @@ def _figure(config: Config, workers: int) -> FigureRow:
     preferences = families.uniform_skew(keys[0], num_actions, config.games)
     games = [_game(np.asarray(matrix - 0.5), config.betas[0]) for matrix in preferences]
     stacked, axes = grid(games, betas)
-    methods = _methods(jnp.asarray(betas))
+    methods = {name: make(jnp.asarray(betas)) for name, make in METHODS.items()}
     problems = _problems(games[0], methods, betas)
 
     columns = len(PRODUCTS) * num_settings
@@ -218,8 +224,8 @@ def _batch(config: Config, num_actions: int, workers: int) -> BatchRow:
     game = _game(matrix, config.betas[0])
     axes = (Axes(algorithm=0, game=Game(None, None, None, 0)),)
     game_mixed, game_egpo = with_beta(game, betas), with_beta(game, many_betas)
-    mixed = _methods(betas)
-    egpo = jax.vmap(lambda beta: algorithms.egpo(1 / (2 * beta + 2), beta))(many_betas)
+    mixed = {name: make(betas) for name, make in METHODS.items()}
+    egpo = METHODS["egpo"](many_betas)
     block = np.full((num_actions, columns), 1 / num_actions)
     policies = jnp.asarray(block.T[None])
 

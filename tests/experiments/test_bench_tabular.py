@@ -9,7 +9,6 @@ import pytest
 from experiments import bench_tabular, records
 from experiments.bench_numpy import STEPS, Problem, loop
 from experiments.bench_report import PRODUCTS
-from experiments.methods import REGULARISED
 from nlhf.base import hyper
 from tabular import families
 from tabular.games import make_game
@@ -29,7 +28,7 @@ def result():
 @pytest.mark.parametrize("beta", [0.1, 1.0])
 def test_numpy_peer_does_the_same_arithmetic(name, beta):
     game = make_game(families.uniform_skew(jax.random.key(0), 7), beta=beta)
-    method = REGULARISED[name].make(beta)
+    method = bench_tabular.METHODS[name](beta)
     settings = [np.asarray(value) for value in (beta, hyper(method)["step_size"])]
     single = Problem(np.asarray(game.advantage[0]), np.asarray(game.log_ref[0]), *settings)
     ours = np.asarray(run(method, game, num_steps=20).of("duality_gap"))
@@ -41,10 +40,10 @@ def test_numpy_peer_does_the_same_arithmetic(name, beta):
 
 
 def test_products_count_the_queries_and_the_gap():
-    assert set(PRODUCTS) == set(STEPS)
+    assert set(PRODUCTS) == set(STEPS) == set(bench_tabular.METHODS)
     game = make_game(families.dice(), beta=0.3)
     for name, products in PRODUCTS.items():
-        queries = int(run(REGULARISED[name].make(0.3), game, num_steps=1).queries[-1])
+        queries = int(run(bench_tabular.METHODS[name](0.3), game, num_steps=1).queries[-1])
         # the gap's product is the next first query, where that is made against the last iterate
         assert products == queries + (name in ("nash_md", "omwu"))
 

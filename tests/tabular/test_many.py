@@ -8,7 +8,7 @@ import pytest
 from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, omwu, online_mirror_descent
 from nlhf.errors import InputError, RangeWarning
 from tabular import families
-from tabular.games import make_game
+from tabular.games import make_game, with_beta
 from tabular.many import grid, run_many
 from tabular.oracle import sampled
 from tabular.run import Axes, _jitted, run
@@ -81,7 +81,7 @@ def test_seeds_starts_and_equilibria_are_cut_with_the_games():
 
 
 def test_keys_can_be_the_outermost_level():
-    game, keys = games(1)[0], jax.random.split(jax.random.key(5), 4)
+    game, keys = with_beta(games(1)[0], 0.3), jax.random.split(jax.random.key(5), 4)
     arguments = {"axes": (Axes(key=0),), "key": keys, "num_steps": 3, "make_oracle": sampled(2)}
     algorithm = egpo(0.2, 0.3)
     many = run_many({"egpo": algorithm}, game, workers=2, **arguments)["egpo"]
@@ -89,7 +89,7 @@ def test_keys_can_be_the_outermost_level():
 
 
 def test_settings_alone_and_no_axes_are_not_cut():
-    game = games(1)[0]
+    game = with_beta(games(1)[0], 0.3)
     for algorithm, axes in ((egpo(STEPS, 0.3), (Axes(algorithm=0),)), (egpo(0.2, 0.3), ())):
         if axes:
             algorithm = jax.vmap(lambda step: egpo(step, 0.3))(STEPS)
