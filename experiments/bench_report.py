@@ -26,6 +26,7 @@ class Config:
       numpy_steps: iterations of the numpy loops on one game; their times are scaled up to the figure.
       batch_sizes: numbers of actions of the games on which all settings run at once.
       repeats: turns that count.
+      work: multiply-adds of one timed call, long enough for the clock and short enough to take turns.
       seed: root of the random games.
     """
 
@@ -38,6 +39,7 @@ class Config:
     numpy_steps: int = 500
     batch_sizes: tuple[int, ...] = (100, 1000)
     repeats: int = 5
+    work: float = 5e8
     seed: int = 0
 
 

@@ -37,9 +37,6 @@ from tabular.run import run as run_one
 
 __all__ = ["Config", "report", "run"]
 
-WORK = 5e8  # multiply-adds of one timed call: long enough for the clock, short enough to take turns
-
-
 # algorithms of any batch of betas, with steps inside the ranges that their claims cover
 METHODS: dict[str, Callable[[Any], Algorithm]] = {
     "online_mirror_descent": lambda beta: algorithms.online_mirror_descent(
@@ -61,6 +58,7 @@ def shrink(config: Config) -> Config:
         steps=min(config.steps, 400),
         numpy_steps=min(config.numpy_steps, 50),
         repeats=min(config.repeats, 3),
+        work=min(config.work, 1e8),
     )
 
 
@@ -111,14 +109,14 @@ def _game(matrix: np.ndarray, beta: float) -> Game:
     )
 
 
-def _num_calls(multiplications: float) -> int:
+def _num_calls(config: Config, multiplications: float) -> int:
     """Repetitions inside one timed call."""
-    return int(np.clip(WORK / multiplications, 3, 5000))
+    return int(np.clip(config.work / multiplications, 3, 5000))
 
 
 def _single(config: Config, num_actions: int) -> SingleRow:
     matrix = _skew(config, num_actions)
-    count = _num_calls(num_actions**2)
+    count = _num_calls(config, num_actions**2)
     beta = config.betas[0]
     game, method = _game(matrix, beta), METHODS["egpo"](beta)
     problem = Problem(
@@ -172,7 +170,7 @@ def _figure(config: Config, workers: int) -> FigureRow:
     problems = _problems(games[0], methods, betas)
 
     columns = len(PRODUCTS) * num_settings
-    count = _num_calls(num_actions**2 * columns * config.games)
+    count = _num_calls(config, num_actions**2 * columns * config.games)
     policies = jnp.full((config.games, columns, num_actions), 1 / num_actions)
     products = [stacked.advantage[worker::workers, 0] for worker in range(workers)]
     shares = [policies[worker::workers] for worker in range(workers)]
@@ -220,7 +218,7 @@ def _batch(config: Config, num_actions: int, workers: int) -> BatchRow:
     betas = jnp.asarray(config.betas)
     columns = len(PRODUCTS) * len(config.betas)
     many_betas = jnp.geomspace(min(config.betas), max(config.betas), columns)
-    count = _num_calls(num_actions**2 * columns)
+    count = _num_calls(config, num_actions**2 * columns)
     game = _game(matrix, config.betas[0])
     axes = (Axes(algorithm=0, game=Game(None, None, None, 0)),)
     game_mixed, game_egpo = with_beta(game, betas), with_beta(game, many_betas)

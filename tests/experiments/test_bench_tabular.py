@@ -15,7 +15,15 @@ from tabular.games import make_game
 from tabular.run import run
 
 TINY = bench_tabular.Config(
-    sizes=(3, 5), games=2, actions=4, betas=(0.3, 1.0), steps=6, numpy_steps=2, batch_sizes=(4,), repeats=1
+    sizes=(3, 5),
+    games=2,
+    actions=4,
+    betas=(0.3, 1.0),
+    steps=6,
+    numpy_steps=2,
+    batch_sizes=(4,),
+    repeats=1,
+    work=1e4,
 )
 
 
