@@ -146,7 +146,7 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
     biased_nash = np.log(np.array([4.0, 3.0, 4.0]) / 11)
     return {
         "uniform_skew": (
-            "every pair's preference uniform on (0, 1), in any number of contexts",
+            "every pair uniform on (0, 1), any number of contexts",
             lambda: Instance(matrix(families.uniform_skew(key(0), ACTIONS))),
         ),
         "tournament": (
@@ -185,7 +185,7 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
         "planted": (f"uniform_skew, its Nash policy at beta {PLANTED_BETA:g} chosen", planted),
         "full_support": ("random; its Nash policy is chosen and plays every action", full_support),
         "population_language": (
-            "all strings of 3 letters in length 3, by the majority of 3 judges",
+            "27 strings, by the majority of 3 judges",
             lambda: Instance(matrix(population_language(key(9), length=3).game.preference)),
         ),
     }
