@@ -169,8 +169,16 @@ def _negated(payoff, key, policy):
 
 
 def half_pull(name: str, settings: dict) -> Algorithm:
-    """The method with half the pull towards the reference: it runs at beta / 2 on the game with beta."""
-    return bank.ALGORITHMS[name](**{**settings, "beta": settings["beta"] / 2})
+    """The method with half the pull towards the reference: it runs at beta / 2 on the game with beta.
+
+    Its hyper-parameters are hidden, for a run warns of two betas that differ.
+    """
+    method = bank.ALGORITHMS[name](**{**settings, "beta": settings["beta"] / 2})
+    return method._replace(step=Partial(_hidden_step, method.step))
+
+
+def _hidden_step(step, *arguments):
+    return step(*arguments)
 
 
 def replaced_step(method: Algorithm, step) -> Algorithm:
