@@ -18,7 +18,7 @@ from tabular.run import Measure, Trace, run
 from tabular.space import simplex
 
 NUM_STEPS = 800
-MEASURES = (Measure("kl_to_nash"), Measure("kl_to_nash", "half"), Measure("exploitability", "half"))
+MEASURES = (Measure("kl_to_nash"), Measure("kl_to_nash", "half"))
 FLOOR = 1e-20  # below it a KL divergence is made of rounding errors of its policies
 ROUNDING = 1e-9  # relative: what one evaluation of a metric above the floor may be off by
 

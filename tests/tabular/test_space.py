@@ -45,17 +45,34 @@ def test_mix_is_the_geometric_mixture():
     np.testing.assert_allclose(np.exp(mixed), weights / weights.sum(-1, keepdims=True), rtol=1e-13)
 
 
+NUM_ROWS = 80  # every data set is padded to it, so that a fit compiles once a loss
+
+
+@functools.partial(jax.jit, static_argnames="loss")
+def fit(game, start, data, loss):
+    """Fit with a loss at BETA."""
+    return simplex(game).fit(jax.random.key(0), start, functools.partial(loss, beta=BETA), data)
+
+
+def padded(context, first, second, label):
+    """The rows, then absent ones that hold rubbish."""
+    count = len(label)
+    extra = NUM_ROWS - count
+    columns = (jnp.pad(jnp.asarray(column), (0, extra)) for column in (context, first, second))
+    labels = jnp.concatenate([jnp.asarray(label), jnp.full(extra, jnp.nan)])
+    return Comparisons(*columns, labels, jnp.arange(NUM_ROWS) < count)
+
+
 def all_pairs(labels):
     """Every ordered pair of two different actions in both contexts, with soft labels ``[X, A, A]``."""
     pairs = [(x, a, b) for x in range(2) for a in range(4) for b in range(4) if a != b]
     context, first, second = (jnp.array(column) for column in zip(*pairs, strict=True))
-    return Comparisons(context, first, second, labels[context, first, second], jnp.ones(context.shape, bool))
+    return padded(context, first, second, labels[context, first, second])
 
 
 def test_fit_of_the_squared_loss_against_its_closed_form():
     # least squares of log-ratio differences: log_ratio = mean over b of (2 P(a, b) - 1) / (2 beta)
-    loss = functools.partial(losses.squared, beta=BETA)
-    fitted = SPACE.fit(jax.random.key(0), POLICY, loss, all_pairs(GAME.preference))
+    fitted = fit(GAME, POLICY, all_pairs(GAME.preference), losses.squared)
     ratio = np.asarray(GAME.preference - 0.5).sum(-1) / 4 / BETA
     expected = np.log(reference.softmax(np.asarray(GAME.log_ref) + ratio))
     np.testing.assert_allclose(fitted, expected, rtol=0, atol=1e-8)
@@ -64,8 +81,7 @@ def test_fit_of_the_squared_loss_against_its_closed_form():
 def test_fit_of_the_logistic_loss_recovers_bradley_terry_rewards():
     scores = jax.random.normal(jax.random.key(4), (2, 4))
     labels = jax.nn.sigmoid(scores[:, :, None] - scores[:, None, :])
-    loss = functools.partial(losses.logistic, beta=BETA)
-    fitted = SPACE.fit(jax.random.key(0), GAME.log_ref, loss, all_pairs(labels))
+    fitted = fit(GAME, GAME.log_ref, all_pairs(labels), losses.logistic)
     expected = np.log(reference.softmax(np.asarray(GAME.log_ref + scores / BETA)))
     np.testing.assert_allclose(fitted, expected, rtol=0, atol=1e-6)
 
@@ -73,14 +89,11 @@ def test_fit_of_the_logistic_loss_recovers_bradley_terry_rewards():
 @pytest.mark.parametrize("loss", [losses.squared, losses.logistic])
 def test_fit_against_scipy_on_random_comparisons(loss):
     keys = jax.random.split(jax.random.key(5), 4)
-    context = jax.random.randint(keys[0], (80,), 0, 2)
-    first, second = (jax.random.randint(key, (80,), 0, 4) for key in keys[1:3])
+    context = jax.random.randint(keys[0], (60,), 0, 2)
+    first, second = (jax.random.randint(key, (60,), 0, 4) for key in keys[1:3])
     label = jax.random.bernoulli(keys[3], GAME.preference[context, first, second]).astype(float)
-    mask = jnp.arange(80) < 60
-    data = Comparisons(context, first, second, label, mask)
-    bound = functools.partial(loss, beta=BETA)
-    fitted = SPACE.fit(jax.random.key(0), POLICY, bound, data)
-
+    data = padded(context, first, second, label)
+    fitted = fit(GAME, POLICY, data, loss)
     rows = [np.asarray(leaf)[:60] for leaf in data]
     log_ref = np.asarray(GAME.log_ref)
 
@@ -104,31 +117,29 @@ def test_fit_against_scipy_on_random_comparisons(loss):
     ours = objective(np.asarray(fitted).ravel())[0]
     assert ours <= found.fun + 1e-12
     np.testing.assert_allclose(fitted, np.log(reference.softmax(found.x.reshape(2, 4))), rtol=0, atol=1e-4)
-    np.testing.assert_allclose(log_ratio_loss(fitted, GAME.log_ref, bound, data), ours, rtol=1e-12)
+    value = log_ratio_loss(fitted, GAME.log_ref, functools.partial(loss, beta=BETA), data)
+    np.testing.assert_allclose(value, ours, rtol=1e-12)
 
 
 def test_masked_rows_do_not_count():
     data = all_pairs(GAME.preference)
-    extra = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:5]]), data)
-    extra = extra._replace(
-        prefer_first=extra.prefer_first.at[24:].set(jnp.nan), mask=extra.mask.at[24:].set(False)
-    )
     loss = functools.partial(losses.squared, beta=BETA)
-    one = SPACE.fit(jax.random.key(0), POLICY, loss, data)
-    two = SPACE.fit(jax.random.key(0), POLICY, loss, extra)
-    np.testing.assert_allclose(two, one, rtol=0, atol=1e-9)
-    nothing = log_ratio_loss(POLICY, GAME.log_ref, loss, data._replace(mask=jnp.zeros(24, bool)))
-    assert float(nothing) == 0
+    present = jax.tree.map(lambda leaf: leaf[:24], data)
+    value, slope = jax.value_and_grad(log_ratio_loss)(POLICY, GAME.log_ref, loss, data)
+    expected, gradient = jax.value_and_grad(log_ratio_loss)(POLICY, GAME.log_ref, loss, present)
+    np.testing.assert_allclose(value, expected, rtol=1e-14)
+    np.testing.assert_allclose(slope, gradient, rtol=1e-13)
+    absent = data._replace(mask=jnp.zeros(NUM_ROWS, bool))
+    assert float(log_ratio_loss(POLICY, GAME.log_ref, loss, absent)) == 0
 
 
 def test_excluded_actions_stay_excluded():
     log_ref = jax.nn.log_softmax(GAME.log_ref.at[0, 2].set(-jnp.inf))
-    game = GAME._replace(log_ref=log_ref)
     start = jax.nn.log_softmax(POLICY.at[0, 2].set(-jnp.inf))
     data = all_pairs(GAME.preference)
-    data = data._replace(mask=~((data.context == 0) & ((data.first == 2) | (data.second == 2))))
-    loss = functools.partial(losses.squared, beta=BETA)
-    fitted = np.asarray(simplex(game).fit(jax.random.key(0), start, loss, data))
+    missing = (data.context == 0) & ((data.first == 2) | (data.second == 2))
+    data = data._replace(mask=data.mask & ~missing)
+    fitted = np.asarray(fit(GAME._replace(log_ref=log_ref), start, data, losses.squared))
     assert fitted[0, 2] == -np.inf
     kept = [0, 1, 3]
     ratio = np.asarray(GAME.preference - 0.5)[0][np.ix_(kept, kept)].sum(-1) / 3 / BETA
@@ -136,11 +147,10 @@ def test_excluded_actions_stay_excluded():
     np.testing.assert_allclose(fitted[0, kept], expected, rtol=0, atol=1e-8)
 
 
-def test_fit_works_under_jit_and_vmap():
-    loss = functools.partial(losses.squared, beta=BETA)
+def test_fit_works_under_vmap():
     data = all_pairs(GAME.preference)
     starts = jnp.stack([POLICY, GAME.log_ref])
-    together = jax.jit(jax.vmap(lambda start: SPACE.fit(jax.random.key(0), start, loss, data)))(starts)
+    together = jax.vmap(lambda start: fit(GAME, start, data, losses.squared))(starts)
     np.testing.assert_allclose(together[0], together[1], rtol=0, atol=1e-8)
 
 

@@ -59,7 +59,7 @@ def test_constant_step_claim_holds(name, pull):
     checks.assert_claims_hold(nash_md(**settings), settings, item)
 
 
-@pytest.mark.parametrize("name", bank.GAMES)
+@pytest.mark.parametrize("name", ["contextual", "uniform_skew", "tournament", "low_rank_logits", "planted"])
 def test_decreasing_step_claim_holds(name):
     item = bank.known(name)
     beta = float(item.game.beta)
