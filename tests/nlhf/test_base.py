@@ -5,8 +5,8 @@ import pytest
 from jax.tree_util import Partial
 
 from nlhf.algorithms import egpo, nash_md
-from nlhf.base import Algorithm, Claim, Static, algorithm, check_number, check_whole, hyper
-from nlhf.errors import InputError
+from nlhf.base import Algorithm, Claim, Static, algorithm, check_number, check_whole, hyper, warn_above
+from nlhf.errors import InputError, RangeWarning
 
 
 def test_an_algorithm_is_a_pytree_of_its_hyper_parameters():
@@ -118,3 +118,12 @@ def test_check_whole_returns_an_int(value):
 def test_check_whole_refuses(value):
     with pytest.raises(InputError, match="num_draws is"):
         check_whole("num_draws", value)
+
+
+def test_warn_above_names_value_range_and_reason():
+    with pytest.warns(RangeWarning, match=r"step_size is 3, outside \[0, 2\]: it is long; the run goes on"):
+        warn_above("step_size", np.array([1.0, 3.0]), 2.0, "it is long")
+    warn_above("step_size", 2.0, 2.0, "it is long")
+    warn_above("step_size", Partial(lambda steps: 9.0), 2.0, "it is long")
+    warn_above("step_size", None, 2.0, "it is long")
+    jax.jit(lambda value: warn_above("step_size", value, 2.0, "it is long"))(9.0)

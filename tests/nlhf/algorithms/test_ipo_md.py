@@ -5,7 +5,7 @@ import pytest
 import reference
 
 from nlhf.algorithms import ipo_md, online_mirror_descent
-from nlhf.errors import InputError
+from nlhf.errors import InputError, RangeWarning
 
 
 def test_steps_equal_the_transcription():
@@ -42,6 +42,11 @@ def test_without_mixture_it_is_online_mirror_descent():
     theirs = checks.states(online_mirror_descent(0.6, 0.3), game, game.log_ref, 5)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine.policy, other.policy, rtol=0, atol=1e-14)
+
+
+def test_a_step_with_a_negative_weight_warns():
+    with pytest.warns(RangeWarning, match=r"step_size is 6, outside \[0, 5\]"):
+        ipo_md(6.0, 0.2, 0.5)
 
 
 def test_errors():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nlhf.algorithms import mpo, online_mirror_descent
-from nlhf.errors import InputError
+from nlhf.errors import InputError, RangeWarning
 from tabular import families, games
 from tabular.run import run
 
@@ -63,10 +63,15 @@ def test_magnet_moves_every_period():
     np.testing.assert_array_equal(visited[5].magnet, visited[3].policy)
 
 
+def test_a_step_beyond_the_proved_range_warns():
+    with pytest.warns(RangeWarning, match=r"step_size is 1, outside \[0, 0\.8\]"):
+        mpo(1.0, 0.2, 3)
+
+
 def test_errors():
     with pytest.raises(InputError, match="step_size is -1"):
         mpo(-1.0, 0.1, 3)
     with pytest.raises(InputError, match="beta is 0"):
         mpo(1.0, 0.0, 3)
     with pytest.raises(InputError, match="period is 0"):
-        mpo(1.0, 0.1, 0)
+        mpo(0.1, 0.1, 0)

@@ -5,6 +5,7 @@ import pytest
 import reference
 
 from nlhf.algorithms import nash_prox
+from nlhf.algorithms.nash_prox import inner_steps
 from nlhf.errors import InputError
 
 
@@ -45,6 +46,13 @@ def test_an_outer_step_is_the_nash_policy_of_the_anchored_game():
     anchored = np.log(reference.softmax(log_ref))
     expected = bank.solved(item.game.preference, anchored, beta * (1 + 1 / eta)).log_nash
     np.testing.assert_allclose(after, expected, rtol=0, atol=1e-13)
+
+
+def test_the_claim_is_carried_only_where_inner_games_are_solved():
+    needed = inner_steps(0.3, 0.3)
+    np.testing.assert_allclose((1 + 4 * 1.3**2) ** -needed, 1e-6, rtol=1e-10)
+    assert nash_prox(0.3, 0.3, int(np.ceil(needed))).claims
+    assert nash_prox(0.3, 0.3, int(needed)).claims == ()
 
 
 def test_errors():
