@@ -1,4 +1,4 @@
-"""The bank takes its equilibria from numpy: the certified solver must agree, and the games must be worth it."""
+"""The bank takes its equilibria from numpy: the certified solver must agree, the games be worth a test."""
 
 import bank
 import numpy as np
