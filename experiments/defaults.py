@@ -17,6 +17,8 @@ MAGNET_WEIGHT = 0.1  # of mpo where beta is 0; slowly moved weak magnets solved 
 UNREGULARISED_STEP = 0.1  # of multiplicative weights, whose average obeys a bound at every step size
 INNER_DIGITS = 7  # nash_prox solves an inner game until its distance has shrunk by this power of ten
 MAGNET_SHRINK = 20.0  # mpo moves its magnet once a period has shrunk the distance this much
+SMALLEST, LARGEST = 1e-15, 1e15  # of beta and step size: beyond, sums and squares lose or overflow float64
+MAXIMUM_STEPS = 1_000_000  # of an inner game or a period: beyond, a run ends before anything has moved
 
 
 class Rule(NamedTuple):
@@ -42,12 +44,24 @@ def self_play_step(beta: float) -> float:
 def num_inner(beta: float, step_size: float) -> int:
     """Inner steps of ``nash_prox`` after which its inner game is solved to seven digits; 10 at η = β -> 0."""
     weight = beta * (1 + step_size) / step_size
-    return math.ceil(INNER_DIGITS * math.log(10) / math.log1p(4 * weight**2) - 0.1)
+    steps = math.ceil(INNER_DIGITS * math.log(10) / math.log1p(4 * weight**2) - 0.1)
+    if steps > MAXIMUM_STEPS:
+        raise InputError(
+            f"beta is {beta:g} and the step size {step_size:g}, but then nash_prox needs {steps:.1e} inner "
+            f"steps, more than {MAXIMUM_STEPS}; raise beta, or lower the step size"
+        )
+    return steps
 
 
 def period(weight: float) -> int:
     """Steps of ``mpo`` that shrink the distance to a period's own equilibrium twentyfold, at g = 4 weight."""
-    return math.ceil(math.log(MAGNET_SHRINK) / math.log1p(4 * weight**2))
+    steps = math.ceil(math.log(MAGNET_SHRINK) / math.log1p(4 * weight**2))
+    if steps > MAXIMUM_STEPS:
+        raise InputError(
+            f"beta is {weight:g}, but then mpo moves its magnet once in {steps:.1e} steps, more than "
+            f"{MAXIMUM_STEPS}; raise beta, or give 0 for a magnet of {MAGNET_WEIGHT:g}"
+        )
+    return steps
 
 
 RULES: dict[str, Rule] = {
@@ -88,14 +102,16 @@ def default(name: str, beta: float, step_size: float | None = None) -> Algorithm
 
     Args:
       name: a key of ``nlhf.algorithms.ALGORITHMS``.
-      beta: KL coefficient, finite and >= 0.
-      step_size: replaces the default; > 0, in the algorithm's own form (explicit, composite or proximal).
+      beta: KL coefficient, 0 or in [1e-15, 1e15].
+      step_size: replaces the default; in [1e-15, 1e15], in the algorithm's own form (explicit,
+        composite or proximal).
 
     Returns:
       The algorithm.
 
     Raises:
-      InputError: on an unknown name, a beta the algorithm has no rule for, a number out of range.
+      InputError: on an unknown name, a beta the algorithm has no rule for, a number out of range, more than a
+        million inner steps or steps a period.
 
     >>> from nlhf.base import hyper
     >>> hyper(default("egpo", 0.5))
@@ -105,9 +121,14 @@ def default(name: str, beta: float, step_size: float | None = None) -> Algorithm
         raise InputError(unknown(name, tuple(ALGORITHMS), "algorithm"))
     if not 0 <= beta < math.inf:
         raise InputError(f"beta is {beta:g}, but a KL coefficient is finite and >= 0; give another beta")
-    if step_size is not None and not 0 < step_size < math.inf:
+    if beta != 0 and not SMALLEST <= beta <= LARGEST:
         raise InputError(
-            f"the step size is {step_size:g}, but it is finite and above 0; give another, or leave it out"
+            f"beta is {beta:g}, but it is 0 or in [{SMALLEST:g}, {LARGEST:g}]; give another beta"
+        )
+    if step_size is not None and not SMALLEST <= step_size <= LARGEST:
+        raise InputError(
+            f"the step size is {step_size:g}, but it is in [{SMALLEST:g}, {LARGEST:g}]; give another, "
+            "or leave it out"
         )
     rule = RULES[name]
     if beta == 0 and not rule.zero:

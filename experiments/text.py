@@ -29,8 +29,11 @@ def shorten(text: str, maximum: int = MAXIMUM_CELL) -> str:
     """
     if width(text) <= maximum:
         return text
-    while width(text) > maximum - 3:
-        text = text[:-1]
+    size = 0
+    for position, letter in enumerate(text):
+        size += width(letter)
+        if size > maximum - 3:
+            return text[:position] + "..."
     return text + "..."
 
 

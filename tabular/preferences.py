@@ -18,7 +18,7 @@ from nlhf.errors import InputError
 from tabular.readers import read_table
 from tabular.readers.cells import MAXIMUM_COUNT
 from tabular.readers.reference import load_reference
-from tabular.readers.table import MINIMUM_ACTIONS, Table, clean_names, shown
+from tabular.readers.table import MINIMUM_ACTIONS, Table, clean_names, shown, shown_path
 
 __all__ = [
     "COMPLEMENT_TOLERANCE",
@@ -81,7 +81,7 @@ def load_preferences(
     wanted = None if names is None else clean_names(names, "the names of the actions")
     table = read_table(path, wanted)
     if wanted is not None:
-        table = _arranged(table, wanted, os.fspath(path))
+        table = _arranged(table, wanted, shown_path(path))
     counts, preference = table.counts, table.preference
     array = preference if preference is not None else counts
     assert array is not None  # every reader returns one of them
@@ -90,12 +90,14 @@ def load_preferences(
         if counts is not None and counts.shape != array.shape:
             raise InputError(f"the matrix has the shape {array.shape}, but the counts {counts.shape}")
         if preference is None:
+            if not array.any():
+                raise InputError("every count is 0, so nothing was observed; give counts above 0")
             preference = counts_to_preference(array, prior)
         preference, deviation = _validated(preference, labels)
     except InputError as error:
-        raise InputError(f"{os.fspath(path)}: {error}") from None
+        raise InputError(f"{shown_path(path)}: {error}") from None
     if deviation > COMPLEMENT_TOLERANCE:
-        warnings.warn(f"{os.fspath(path)}: {_symmetrised(deviation)}", UserWarning, stacklevel=2)
+        warnings.warn(f"{shown_path(path)}: {_symmetrised(deviation)}", UserWarning, stacklevel=2)
     return PreferenceTable(labels, preference, counts, 1.0 if counts is None else _completeness(counts))
 
 

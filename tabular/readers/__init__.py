@@ -23,7 +23,7 @@ from tabular.readers.comparisons import (
 from tabular.readers.lines import Lines, existing_file, file_kind, read_lines
 from tabular.readers.matrices import read_matrix
 from tabular.readers.preflib import read_graph, read_orders
-from tabular.readers.table import Table, shown
+from tabular.readers.table import Table, shown, shown_path
 
 ARRAY_KINDS = (".npy", ".npz")
 ORDER_KINDS = (".soc", ".soi", ".toc", ".toi")
@@ -51,7 +51,7 @@ def read_table(path: str | os.PathLike[str], names: Sequence[str] | None = None)
     if kind == ".npz":
         return read_npz(file)
     with contextlib.closing(read_lines(file)) as lines:
-        return _read_text(str(file), kind, lines, names)
+        return _read_text(shown_path(file), kind, lines, names)
 
 
 def _read_text(file: str, kind: str, lines: Lines, names: Sequence[str] | None) -> Table:

@@ -15,7 +15,14 @@ from typing import IO
 import numpy as np
 
 from nlhf.errors import InputError
-from tabular.readers.table import MAXIMUM_ACTIONS, Table, check_number_of_actions, clean_names, shown
+from tabular.readers.table import (
+    MAXIMUM_ACTIONS,
+    Table,
+    check_number_of_actions,
+    clean_names,
+    shown,
+    shown_path,
+)
 
 PREFERENCE_KEYS = ("P", "preference")
 NAMES_KEYS = ("items", "names")
@@ -27,7 +34,7 @@ TEXT_KINDS = "US"
 
 def read_npy(path: pathlib.Path) -> Table:
     """Read a matrix of probabilities ``[A, A]`` from a ``.npy`` file; its actions have no names."""
-    return Table(None, square(load_npy(path), str(path)), None)
+    return Table(None, square(load_npy(path), shown_path(path)), None)
 
 
 def read_npz(path: pathlib.Path) -> Table:
@@ -47,21 +54,21 @@ def read_npz(path: pathlib.Path) -> Table:
     Raises:
       InputError: if the file is broken, or an array is missing, of the wrong shape or type, or pickled.
     """
-    keys = npz_keys(path)
+    keys, place = npz_keys(path), shown_path(path)
     names, preference, counts = None, None, None
     for key in NAMES_KEYS:
         if key in keys and names is None:
-            names = clean_names(text_list(load_npz(path, key), f"{path}: {key}"), f"{path}: {key}")
+            names = clean_names(text_list(load_npz(path, key), f"{place}: {key}"), f"{place}: {key}")
     for key in PREFERENCE_KEYS:
         if key in keys and preference is None:
-            preference = square(load_npz(path, key), f"{path}: {key}")
+            preference = square(load_npz(path, key), f"{place}: {key}")
     if "wins" in keys and "games" in keys:
-        wins = square(load_npz(path, "wins"), f"{path}: wins")
-        games = square(load_npz(path, "games"), f"{path}: games")
-        counts = _with_half_ties(wins, games, str(path))
+        wins = square(load_npz(path, "wins"), f"{place}: wins")
+        games = square(load_npz(path, "games"), f"{place}: games")
+        counts = _with_half_ties(wins, games, place)
     if preference is None and counts is None:
         raise InputError(
-            f"{path}: holds {shown(sorted(keys))}, but a game needs an array P or preference, "
+            f"{place}: holds {shown(sorted(keys))}, but a game needs an array P or preference, "
             "or both wins and games"
         )
     return Table(names, preference, counts)
@@ -73,12 +80,12 @@ def npz_keys(path: pathlib.Path) -> frozenset[str]:
         with zipfile.ZipFile(path) as archive:
             return frozenset(name.removesuffix(".npy") for name in archive.namelist())
     except Exception as error:  # zipfile answers hostile bytes with a dozen types of exception
-        raise _broken(str(path), error) from None
+        raise _broken(shown_path(path), error) from None
 
 
 def load_npz(path: pathlib.Path, key: str) -> np.ndarray:
     """Load one array of a ``.npz`` file, without unpickling."""
-    place = f"{path}: {key}"
+    place = f"{shown_path(path)}: {key}"
     try:
         with zipfile.ZipFile(path) as archive, archive.open(key + ".npy") as file:
             return _load(file, place)
@@ -92,17 +99,17 @@ def load_npy(path: pathlib.Path) -> np.ndarray:
     """Load the array of a ``.npy`` file, without unpickling."""
     try:
         with open(path, "rb") as file:
-            return _load(file, str(path))
+            return _load(file, shown_path(path))
     except InputError:
         raise
     except Exception as error:  # numpy's header parser raises what Python's own parser raises
-        raise _broken(str(path), error) from None
+        raise _broken(shown_path(path), error) from None
 
 
 def square(array: np.ndarray, place: str) -> np.ndarray:
     """Return a square array of real numbers as float64 ``[A, A]``."""
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
-        raise InputError(f"{place}: has the shape {array.shape}, but a game is square, [A, A]")
+        raise InputError(f"{place}: has the shape {array.shape}, but a game is square; save [A, A]")
     check_number_of_actions(array.shape[0], place)
     return real(array, place)
 
@@ -110,7 +117,7 @@ def square(array: np.ndarray, place: str) -> np.ndarray:
 def real(array: np.ndarray, place: str) -> np.ndarray:
     """Return an array of real numbers as float64."""
     if array.dtype.kind not in REAL_KINDS:
-        raise InputError(f"{place}: has the type {array.dtype}, but real numbers are needed")
+        raise InputError(f"{place}: has the type {array.dtype}, but real numbers are needed; save floats")
     with np.errstate(all="ignore"):  # what does not fit becomes infinite, and is refused as such
         return array.astype(np.float64)
 
@@ -119,7 +126,8 @@ def text_list(array: np.ndarray, place: str) -> list[str]:
     """Return a vector of strings as a list."""
     if array.ndim != 1 or array.dtype.kind not in TEXT_KINDS:
         raise InputError(
-            f"{place}: has the shape {array.shape} and type {array.dtype}, but names are a vector of strings"
+            f"{place}: has the shape {array.shape} and type {array.dtype}, but names are a vector of "
+            "strings; save one each"
         )
     try:
         texts = array.tolist()
@@ -158,14 +166,16 @@ def _load(file: IO[bytes], place: str) -> np.ndarray:
 def _with_half_ties(wins: np.ndarray, games: np.ndarray, place: str) -> np.ndarray:
     """Return strict wins plus half of the ties, ``[A, A]``."""
     if wins.shape != games.shape:
-        raise InputError(f"{place}: wins has the shape {wins.shape}, but games {games.shape}")
+        raise InputError(
+            f"{place}: wins has the shape {wins.shape}, but games {games.shape}; save both as [A, A]"
+        )
     with np.errstate(all="ignore"):
         ties = games - wins - wins.T
         rules = (
-            (np.isfinite(wins) & (wins >= 0), wins, "wins", "is not a count"),
-            (np.isfinite(games) & (games >= 0), games, "games", "is not a count"),
-            (games == games.T, games, "games", "differs from its mirror entry"),
-            (ties >= -1e-9, wins, "wins", "and its mirror entry exceed the games of the pair"),
+            (np.isfinite(wins) & (wins >= 0), wins, "wins", "is not a count; save finite numbers >= 0"),
+            (np.isfinite(games) & (games >= 0), games, "games", "is not a count; save finite numbers >= 0"),
+            (games == games.T, games, "games", "differs from its mirror entry; save games symmetric"),
+            (ties >= -1e-9, wins, "wins", "and its mirror entry exceed the games of the pair; correct them"),
         )
     for holds, array, name, fault in rules:
         if not holds.all():
@@ -173,7 +183,9 @@ def _with_half_ties(wins: np.ndarray, games: np.ndarray, place: str) -> np.ndarr
             raise InputError(f"{place}: {name}[{row}, {column}] = {array[row, column]} {fault}")
     if np.diagonal(wins).any():
         row = int(np.flatnonzero(np.diagonal(wins))[0])
-        raise InputError(f"{place}: wins[{row}, {row}] is not 0, but nothing wins against itself")
+        raise InputError(
+            f"{place}: wins[{row}, {row}] is not 0, but nothing wins against itself; set it to 0"
+        )
     counts = wins + np.maximum(ties, 0) / 2
     np.fill_diagonal(counts, 0.0)
     return counts

@@ -64,8 +64,8 @@ def to_number(text: str) -> float | None:
         return None
 
 
-def probability(value: object, place: str) -> float:
-    """Return a probability in [0, 1]; a boolean is 0 or 1.
+def probability(value: object, place: str, mend: str) -> float:
+    """Return a probability in [0, 1]; a boolean is 0 or 1. ``mend`` says what to write if it is not one.
 
     Raises:
       InputError: if the value is not a number, not finite or out of [0, 1].
@@ -73,7 +73,7 @@ def probability(value: object, place: str) -> float:
     if not isinstance(value, (bool, int, float)):
         raise InputError(f"{place} is {shown(value)}, not a number; write a probability with a decimal point")
     if not 0 <= value <= 1:  # NaN fails every comparison
-        raise InputError(f"{place} is {shown(value)}, but a probability lies in [0, 1]")
+        raise InputError(f"{place} is {shown(value)}, but a probability lies in [0, 1]; {mend}")
     return float(value)
 
 
@@ -87,5 +87,7 @@ def count(value: object, place: str) -> float:
         raise InputError(f"{place} is {shown(value)}, not a number; write how often it was observed")
     if not 0 <= value <= MAXIMUM_COUNT:
         rule = "finite" if isinstance(value, float) and not math.isfinite(value) else "in [0, 2**53]"
-        raise InputError(f"{place} is {shown(value)}, but a number of observations is {rule}")
+        raise InputError(
+            f"{place} is {shown(value)}, but a number of observations is {rule}; correct it or leave it out"
+        )
     return float(value)

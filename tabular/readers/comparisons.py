@@ -8,7 +8,7 @@ actions, never on the number of lines.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from tabular.readers.table import MAXIMUM_ACTIONS, Table, check_number_of_action
 
 WINNER_FIELDS = ("winner", "loser")
 LABEL_FIELDS = ("first", "second", "prefer_first")
+LABEL_MEND = "write 1 if the first is preferred, 0 if the second, 0.5 for a tie, or leave the row out"
 
 
 class Tally:
@@ -144,7 +145,9 @@ def read_comparisons_jsonl(file: str, lines: Lines, names: Sequence[str] | None)
 
 def _add(tally: Tally, layout: tuple[str, ...], row: Mapping[str, Any], place: str) -> None:
     observations = count(row["count"], f"{place}: count") if "count" in row else 1.0
-    share = probability(row["prefer_first"], f"{place}: prefer_first") if layout == LABEL_FIELDS else 1.0
+    share = 1.0
+    if layout == LABEL_FIELDS:
+        share = probability(row["prefer_first"], f"{place}: prefer_first", LABEL_MEND)
     tally.add(row[layout[0]], row[layout[1]], observations * share, observations * (1 - share), place)
 
 
@@ -155,9 +158,19 @@ def _finished(tally: Tally, rows: int, file: str) -> Table:
 
 
 def _check_header(header: Sequence[str], place: str) -> None:
-    for position, field in enumerate(header):
-        if field and field in header[:position]:
-            raise InputError(f"{place}: the column {shown(field)} stands twice; column names must differ")
+    repeated = _repeated(field for field in header if field)
+    if repeated is not None:
+        raise InputError(f"{place}: the column {shown(repeated)} stands twice; column names must differ")
+
+
+def _repeated(fields: Iterable[str]) -> str | None:
+    """Return the first field that has stood before, in one pass, or None."""
+    seen: set[str] = set()
+    for field in fields:
+        if field in seen:
+            return field
+        seen.add(field)
+    return None
 
 
 def _cell_value(cell: str) -> object:
@@ -186,9 +199,7 @@ def _refuse_constant(word: str) -> float:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"the field {shown(twice)} stands twice; fields must differ")
-    return row
+    repeated = _repeated(key for key, _ in pairs)
+    if repeated is not None:
+        raise InputError(f"the field {shown(repeated)} stands twice; fields must differ")
+    return dict(pairs)

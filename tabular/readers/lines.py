@@ -15,9 +15,10 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import IO, TypeAlias, cast
 
 from nlhf.errors import InputError
-from tabular.readers.table import shown
+from tabular.readers.table import shown, shown_path
 
 MAXIMUM_LINE_BYTES = 2**20  # a row of a 5000-action matrix at full precision has about 10^5 bytes
+MAXIMUM_BLANK = 2**20  # characters of blank lines in a row; compressed, they shrink a thousandfold
 
 Lines: TypeAlias = Iterator[tuple[int, str]]
 
@@ -32,23 +33,26 @@ def existing_file(path: str | os.PathLike[str]) -> pathlib.Path:
       The path.
 
     Raises:
-      InputError: if there is no such file, or it is a folder, a device, or empty.
+      InputError: if the name is empty, there is no such file, or it is a folder, a device, or empty.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"{shown(path)} is not a path; give the name of a file")
     file = pathlib.Path(path)
+    place = shown_path(file)
+    if os.fspath(path) == "":  # to pathlib, the present folder
+        raise InputError("'': the name of the file is empty; give the name of a file")
     try:
         status = file.stat()
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file; check the path") from None
+        raise InputError(f"{place}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(str(file))}: cannot be looked up ({_reason(error)})") from None
     if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{file}: is a folder; name a file in it")
+        raise InputError(f"{place}: is a folder; name a file in it")
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{file}: is not a regular file; copy the data into one")
+        raise InputError(f"{place}: is not a regular file; copy the data into one")
     if status.st_size == 0:
-        raise InputError(f"{file}: is empty; was it written completely?")
+        raise InputError(f"{place}: is empty; was it written completely?")
     return file
 
 
@@ -66,7 +70,7 @@ def file_kind(file: pathlib.Path, text_kinds: Sequence[str], array_kinds: Sequen
     if kind in text_kinds:
         return kind
     raise InputError(
-        f"{file}: the kind {shown(''.join(file.suffixes[-2:]))} is not known; known are "
+        f"{shown_path(file)}: the kind {shown(''.join(file.suffixes[-2:]))} is not known; known are "
         f"{' '.join(text_kinds)} (also with .gz) and {' '.join(array_kinds)}"
     )
 
@@ -90,38 +94,46 @@ def read_lines(path: pathlib.Path) -> Generator[tuple[int, str], None, None]:
       The number of the line, from 1, and its text.
 
     Raises:
-      InputError: if the file cannot be read or decompressed, a line is too long or not UTF-8, or there is
-        no line that is not blank.
+      InputError: if the file cannot be read or decompressed, a line is too long or not UTF-8, a run of
+        blank lines is too long, or there is no line that is not blank.
     """
-    empty = True
+    empty, blank = True, 0
+    place = shown_path(path)
     try:
         with open_bytes(path) as file:
-            for number, text in _decoded(path, file):
+            for number, text in _decoded(place, file):
                 if text and not text.isspace():
-                    empty = False
+                    empty, blank = False, 0
                     yield number, text
+                    continue
+                blank += len(text) + 1
+                if blank > MAXIMUM_BLANK:
+                    raise InputError(
+                        f"{place}:{number}: more than {MAXIMUM_BLANK} characters of blank lines in a row; "
+                        "remove them, or write the file again"
+                    )
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: cannot be read ({_reason(error)}); if it was copied or downloaded, fetch it again"
+            f"{place}: cannot be read ({_reason(error)}); if it was copied or downloaded, fetch it again"
         ) from None
     if empty:
-        raise InputError(f"{path}: holds only blank lines; was it written completely?")
+        raise InputError(f"{place}: holds only blank lines; was it written completely?")
 
 
-def _decoded(path: pathlib.Path, file: IO[bytes]) -> Lines:
+def _decoded(place: str, file: IO[bytes]) -> Lines:
     number, offset = 0, 0
     while line := file.readline(MAXIMUM_LINE_BYTES + 1):
         number += 1
         if len(line) > MAXIMUM_LINE_BYTES:
             raise InputError(
-                f"{path}:{number}: the line has more than {MAXIMUM_LINE_BYTES} bytes; "
+                f"{place}:{number}: the line has more than {MAXIMUM_LINE_BYTES} bytes; "
                 "is this a text file of preferences?"
             )
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{path}:{number}: byte {offset + error.start} (0x{line[error.start]:02x}) is not UTF-8; "
+                f"{place}:{number}: byte {offset + error.start} (0x{line[error.start]:02x}) is not UTF-8; "
                 "save the file as UTF-8"
             ) from None
         offset += len(line)
@@ -130,7 +142,7 @@ def _decoded(path: pathlib.Path, file: IO[bytes]) -> Lines:
         text = text.removesuffix("\n").removesuffix("\r")
         if "\r" in text:
             raise InputError(
-                f"{path}:{number}: a carriage return stands inside the line; end lines with LF or CRLF"
+                f"{place}:{number}: a carriage return stands inside the line; end lines with LF or CRLF"
             )
         yield number, text
 

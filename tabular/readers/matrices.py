@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nlhf.errors import InputError
 from tabular.readers.cells import probability, split_row, to_number
 from tabular.readers.lines import Lines
 from tabular.readers.table import Table, check_number_of_actions, clean_name, clean_names, shown
+
+MEND = "divide counts by totals, and use 0.5 for a pair without observations"
 
 
 def read_matrix(file: str, first: tuple[int, str], lines: Lines, separator: str) -> Table:
@@ -46,7 +50,7 @@ def read_matrix(file: str, first: tuple[int, str], lines: Lines, separator: str)
         names = clean_names(cells, place)
     else:
         check_number_of_actions(len(cells), place)
-        rows.append(_numbers(cells, [str(column) for column in range(len(cells))], place))
+        rows.append(_numbers(cells, 0, [str(column) for column in range(len(cells))], place))
     labels = names or tuple(str(column) for column in range(len(cells)))
     actions = len(labels)
     for number, text in lines:
@@ -61,8 +65,11 @@ def read_matrix(file: str, first: tuple[int, str], lines: Lines, separator: str)
             _check_row_name(cells[0], labels[len(rows)], place)
             cells = cells[1:]
         if len(cells) != actions:
-            raise InputError(f"{place}: found {len(cells)} numbers, but there are {actions} columns")
-        rows.append(_numbers(cells, labels, place))
+            raise InputError(
+                f"{place}: found {len(cells)} number{'' if len(cells) == 1 else 's'}, but there are "
+                f"{actions} columns; give each row one number a column"
+            )
+        rows.append(_numbers(cells, len(rows), labels, place))
     if len(rows) != actions:
         raise InputError(
             f"{file}: found {len(rows)} rows of numbers for {actions} columns; is the file cut off? "
@@ -79,11 +86,12 @@ def _check_row_name(cell: str, expected: str, place: str) -> None:
         )
 
 
-def _numbers(cells: list[str], labels: tuple[str, ...] | list[str], place: str) -> np.ndarray:
+def _numbers(cells: list[str], position: int, labels: Sequence[str], place: str) -> np.ndarray:
     row = np.empty(len(cells))
+    place = f"{place}: the entry in row {shown(labels[position])}, column"
     for column, cell in enumerate(cells):
         number = to_number(cell)
         row[column] = probability(
-            cell if number is None else number, f"{place}: the entry in column {shown(labels[column])}"
+            cell if number is None else number, f"{place} {shown(labels[column])}", MEND
         )
     return row

@@ -16,7 +16,7 @@ from nlhf.errors import InputError
 from tabular.readers.arrays import NAMES_KEYS, load_npy, load_npz, npz_keys, real, text_list
 from tabular.readers.cells import find_separator, split_row, to_number
 from tabular.readers.lines import Lines, existing_file, file_kind, read_lines
-from tabular.readers.table import clean_name, clean_names, shown
+from tabular.readers.table import clean_name, clean_names, shown, shown_path
 
 UNIFORM = "uniform"
 ARRAY_KINDS = (".npy", ".npz")
@@ -61,15 +61,17 @@ def load_reference(
         weights = _from_arrays(file, actions, key)
     else:
         with contextlib.closing(read_lines(file)) as lines:
-            weights = _from_text(str(file), lines, actions)
+            weights = _from_text(shown_path(file), lines, actions)
     for name, weight in zip(actions, weights, strict=True):
-        _check_weight(name, weight, str(file))
+        _check_weight(name, weight, shown_path(file))
     total = math.fsum(weights)
     if abs(total - 1) > ROUNDED_SUM_TOLERANCE:
-        raise InputError(f"{file}: the probabilities sum to {total!r}, not 1; divide each by the sum")
+        raise InputError(
+            f"{shown_path(file)}: the probabilities sum to {total!r}, not 1; divide each by the sum"
+        )
     if abs(total - 1) > SUM_TOLERANCE:
         warnings.warn(
-            f"{file}: the probabilities sum to {total!r}; each was divided by the sum",
+            f"{shown_path(file)}: the probabilities sum to {total!r}; each was divided by the sum",
             UserWarning,
             stacklevel=2,
         )
@@ -83,29 +85,36 @@ def _check_weight(name: str, weight: float, file: str) -> None:
             "or remove that action from the game"
         )
     if not 0 < weight <= 1 + ROUNDED_SUM_TOLERANCE:
-        raise InputError(f"{file}: the probability of {shown(name)} is {weight!r}, but it lies in (0, 1]")
+        raise InputError(
+            f"{file}: the probability of {shown(name)} is {weight!r}, but it lies in (0, 1]; "
+            "give positive shares of 1"
+        )
 
 
 def _from_arrays(file: pathlib.Path, actions: tuple[str, ...], key: str) -> list[float]:
     if file.suffix.lower() == ".npy":
-        return _vector(load_npy(file), len(actions), str(file))
-    keys = npz_keys(file)
+        return _vector(load_npy(file), len(actions), shown_path(file))
+    keys, place = npz_keys(file), shown_path(file)
     if key not in keys:
-        raise InputError(f"{file}: has no array {shown(key)}, only {shown(sorted(keys))}; name one of them")
-    weights = _vector(load_npz(file, key), len(actions), f"{file}: {key}")
+        raise InputError(f"{place}: has no array {shown(key)}, only {shown(sorted(keys))}; name one of them")
+    weights = _vector(load_npz(file, key), len(actions), f"{place}: {key}")
     for names_key in NAMES_KEYS:
         if names_key in keys:
-            place = f"{file}: {names_key}"
-            listed = clean_names(text_list(load_npz(file, names_key), place), place)
+            names_place = f"{place}: {names_key}"
+            listed = clean_names(text_list(load_npz(file, names_key), names_place), names_place)
             if len(listed) != len(weights):
-                raise InputError(f"{place}: has {len(listed)} names for {len(weights)} probabilities")
-            return _arranged(dict(zip(listed, weights, strict=True)), actions, str(file))
+                raise InputError(
+                    f"{names_place}: has {len(listed)} names for {len(weights)} probabilities; save one each"
+                )
+            return _arranged(dict(zip(listed, weights, strict=True)), actions, place)
     return weights
 
 
 def _vector(array: np.ndarray, actions: int, place: str) -> list[float]:
     if array.ndim not in (1, 2) or array.size != max(array.shape):
-        raise InputError(f"{place}: has the shape {array.shape}, but a reference is a vector, [{actions}]")
+        raise InputError(
+            f"{place}: has the shape {array.shape}, but a reference is a vector; save [{actions}]"
+        )
     return _complete([float(weight) for weight in real(array, place).ravel()], actions, place)
 
 
@@ -128,7 +137,9 @@ def _from_text(file: str, lines: Lines, actions: tuple[str, ...]) -> list[float]
     for number, text in itertools.chain([first], lines):
         weights.append(_number(text.strip(), f"{file}:{number}"))
         if len(weights) > len(actions):
-            raise InputError(f"{file}:{number}: more numbers than the {len(actions)} actions of the game")
+            raise InputError(
+                f"{file}:{number}: more numbers than the {len(actions)} actions of the game; give one each"
+            )
     return _complete(weights, len(actions), file)
 
 
@@ -171,7 +182,9 @@ def _arranged(weight_of: dict[str, float], actions: tuple[str, ...], file: str) 
 
 def _complete(weights: list[float], actions: int, place: str) -> list[float]:
     if len(weights) != actions:
-        raise InputError(f"{place}: holds {len(weights)} probabilities, but the game has {actions} actions")
+        raise InputError(
+            f"{place}: holds {len(weights)} probabilities, but the game has {actions} actions; give one each"
+        )
     return weights
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -15,6 +16,8 @@ MINIMUM_ACTIONS = 2
 # name on each of its lines from taking the whole memory before anyone notices.
 MAXIMUM_ACTIONS = 5000
 SHOWN_CHARACTERS = 60
+MAXIMUM_NAME = 1000
+JOINER = "\u200d"  # joins emoji; the other format characters hide or reorder what is printed
 
 
 class Table(NamedTuple):
@@ -44,6 +47,16 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
+def shown_path(path: str | os.PathLike[str]) -> str:
+    r"""Show a path in full on one line: as it is where it can be printed, else escaped.
+
+    >>> shown_path("game.csv"), shown_path("two\nlines.csv")
+    ('game.csv', "'two\\nlines.csv'")
+    """
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
 def clean_name(text: object, place: str) -> str:
     """Strip the name of an action, and refuse one that cannot be printed or told from nothing.
 
@@ -55,15 +68,26 @@ def clean_name(text: object, place: str) -> str:
       The name without surrounding white space.
 
     Raises:
-      InputError: if it is not text, is empty, or holds control characters or half a surrogate pair.
+      InputError: if it is not text, is empty or longer than 1000 characters, or holds control characters
+        (of format and line too) or half a surrogate pair.
     """
     if not isinstance(text, str):
         raise InputError(f"{place}: the name {shown(text)} is not text; write names as strings")
     name = text.strip()
     if not name:
         raise InputError(f"{place}: a name is empty; give every action a name")
-    if not name.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-        raise InputError(f"{place}: the name {shown(name)} holds a control character; remove it")
+    if len(name) > MAXIMUM_NAME:
+        raise InputError(
+            f"{place}: the name {shown(name)} has {len(name)} characters, but a name has at most "
+            f"{MAXIMUM_NAME}; shorten it"
+        )
+    if not name.isprintable():
+        for letter in name:
+            if letter != JOINER and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+                raise InputError(
+                    f"{place}: the name {shown(name)} holds a control character, "
+                    f"U+{ord(letter):04X}; remove it"
+                )
     return name
 
 

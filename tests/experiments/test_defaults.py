@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import numpy as np
@@ -48,11 +49,50 @@ def test_unknown_name_lists_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("beta", "step_size"), [(-1.0, None), (math.nan, None), (math.inf, None), (0.1, 0.0)]
+    ("beta", "step_size"),
+    [
+        (-1.0, None),
+        (math.nan, None),
+        (math.inf, None),
+        (0.1, 0.0),
+        (0.1, 1e-200),
+        (1e-170, 1.0),
+        (1e200, None),
+    ],
 )
 def test_numbers_out_of_range_are_refused(beta, step_size):
     with pytest.raises(InputError, match=r"beta is|step size is"):
         default("egpo", beta, step_size)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("beta", [1e-200, 9e-16, 1.1e15, 1e200])
+def test_extreme_beta_is_refused(name, beta):
+    with pytest.raises(InputError, match=r"beta is .* in \[1e-15, 1e\+15\]; give another beta"):
+        default(name, beta)
+
+
+@pytest.mark.parametrize(
+    ("name", "beta", "step_size", "message"),
+    [
+        ("nash_prox", 1e-9, 1.0, r"beta is 1e-09 and the step size 1, .* inner steps.*raise beta, or lower"),
+        ("nash_prox", 1e-15, 1e15, "beta is 1e-15 and the step size"),
+        ("mpo", 1e-10, None, r"beta is 1e-10, .*7\.5e\+19 steps, .*raise beta, or give 0"),
+        ("mpo", 1e-15, None, "beta is 1e-15, "),
+    ],
+)
+def test_endless_inner_games_and_periods_are_refused(name, beta, step_size, message):
+    with pytest.raises(InputError, match=message):
+        default(name, beta, step_size)
+
+
+@pytest.mark.filterwarnings("ignore::nlhf.errors.RangeWarning")
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_ends_of_the_range_make_an_algorithm_or_a_refusal(name):
+    for beta in (1e-15, 1e15):
+        for step_size in (None, 1e-15, 1.0, 1e15):
+            with contextlib.suppress(InputError):
+                assert 1 <= hyper(default(name, beta, step_size)).get("inner", (1,))[0] <= 1_000_000
 
 
 def test_nash_md_takes_its_schedule():

@@ -24,16 +24,30 @@ from preference_files import (
 
 import tabular.readers.lines
 from nlhf.errors import InputError
-from tabular.preferences import load_preferences
+from tabular.preferences import load_preferences, load_reference
 
 BAD = {
     # square tables
-    "not a probability": ("g.csv", ",a,b\na,0.5,x\nb,0.1,0.5\n", r"g\.csv:2: the entry in column 'b' is 'x'"),
+    "not a probability": (
+        "g.csv",
+        ",a,b\na,0.5,x\nb,0.1,0.5\n",
+        r"g\.csv:2: the entry in row 'a', column 'b' is 'x'",
+    ),
     "decimal comma": ("g.csv", '"0,5"\t"0,9"\n"0,1"\t"0,5"\n', ":2: .*'0,1'"),
-    "above one": ("g.csv", "a,b\n0.5,1.5\n", ":2: .*column 'b' is 1.5, but a probability lies in"),
-    "nan": ("g.csv", "a,b\n0.5,0.5\nnan,0.5\n", ":3: .*column 'a' is nan"),
+    "above one": (
+        "g.csv",
+        "a,b\n0.5,1.5\n",
+        ":2: .*row 'a', column 'b' is 1.5, but .* lies in .*divide counts by totals",
+    ),
+    "count in a matrix": ("g.csv", "0.5,3\n1,0.5\n", ":1: .*row '0', column '1' is 3.0, .*divide counts"),
+    "nan": (
+        "g.csv",
+        "a,b\n0.5,0.5\nnan,0.5\n",
+        ":3: .*row 'b', column 'a' is nan, .*use 0.5 for a pair without",
+    ),
     "underscore": ("g.csv", "0.5,0_1\n1,0.5\n", "g.csv"),
-    "short row": ("g.csv", "a,b,c\n0.5,0.5\n", ":2: found 2 numbers, but there are 3 columns"),
+    "short row": ("g.csv", "a,b,c\n0.5,0.5\n", ":2: found 2 numbers, but there are 3 columns; give"),
+    "one cell in a row": ("g.csv", "a,b\n0.5\n", ":2: found 1 number, but there are 2 columns; give"),
     "extra row": ("g.csv", "0.5,0.5\n0.5,0.5\n0.5,0.5\n", ":3: one row more than the 2 columns"),
     "numeric header": ("g.csv", "0,1\n0.5,0.5\n0.5,0.5\n", ":3: .*begin it with an empty cell"),
     "cut table": ("g.csv", ",a,b\na,0.5,0.5\n", "found 1 rows of numbers for 2 columns; is the file cut off"),
@@ -41,6 +55,19 @@ BAD = {
     "row names differ": ("g.csv", ",a,b\nb,0.5,0.5\na,0.5,0.5\n", ":2: the row is called 'b', but .*'a'"),
     "empty name": ("g.csv", ",a,,c\n", ":1: a name is empty"),
     "control character": ("g.csv", ",a,b\x00\n", r":1: the name 'b\\x00' holds a control"),
+    "bidi override": (
+        "g.csv",
+        ",a,b\u202ec\n",
+        r":1: the name 'b\\u202ec' holds a control .*U\+202E; remove",
+    ),
+    "byte order mark inside": ("g.csv", ",a,b\ufeffc\n", r":1: the name .*U\+FEFF"),
+    "line separator": ("g.csv", ",a,b\u2028c\n", r":1: the name .*U\+2028"),
+    "paragraph separator": ("g.csv", ",a,b\u2029c\n", r":1: the name .*U\+2029"),
+    "long name": (
+        "g.csv",
+        ",a," + "b" * 1001 + "\n",
+        ":1: the name .* has 1001 characters, .* 1000; shorten",
+    ),
     "one cell": ("g.csv", "garbage\n", ":1: found one cell 'garbage'"),
     "one number": ("g.csv", "0.5\n", ":1: found 1 action, but a game needs at least 2"),
     "open quote": ("g.csv", ',"a,b\n', ":1: not a row of cells"),
@@ -54,6 +81,28 @@ BAD = {
     "empty loser": ("v.csv", "winner,loser\na,\n", ":2: a name is empty"),
     "short line": ("v.csv", "winner,loser\na,b\nc\n", ":3: found 1 cells, but the header has 2"),
     "column twice": ("v.csv", "winner,loser,winner\na,b,c\n", ":1: the column 'winner' stands twice"),
+    "no observation": ("v.csv", "winner,loser,count\na,b,0\n", "v.csv: every count is 0, .*give counts"),
+    "no observation in labels": (
+        "v.jsonl",
+        '{"first":"a","second":"b","prefer_first":1,"count":0}',
+        "v.jsonl: every count is 0",
+    ),
+    "no weight": ("g.wmd", "2,1\n1,a\n2,b\n1,2,0\n", "g.wmd: every count is 0"),
+    "nan label": (
+        "v.csv",
+        "first,second,prefer_first\na,b,nan\n",
+        ":2: prefer_first is nan, .*leave the row",
+    ),
+    "many columns": (
+        "v.csv",
+        "winner,loser," + ",".join(f"c{i}" for i in range(130_000)) + ",c129999\n",
+        ":1: the column 'c129999' stands twice",
+    ),
+    "many keys": (
+        "v.jsonl",
+        "{" + ",".join(f'"k{i}":0' for i in [*range(80_000), 79_999]) + "}",
+        ":1: the field 'k79999' stands twice",
+    ),
     "header only": ("v.csv", "winner,loser\n", "holds no comparison"),
     "half a header": ("v.csv", "first,second,vote\na,b,1\n", ":1: the columns .* announce comparisons"),
     "label above one": ("v.csv", "first,second,prefer_first\na,b,2\n", ":2: prefer_first is 2.0"),
@@ -126,6 +175,8 @@ BAD = {
     "compressed array": ("g.npy.gz", b"x", "is not known"),
     "empty": ("g.csv", "", "g.csv: is empty"),
     "blank": ("g.csv", "\n \n\r\n", "holds only blank lines"),
+    "blank run": ("g.csv.gz", "\n" * 1_100_000, ":1048577: more than 1048576 characters of blank lines"),
+    "blank run inside": ("g.csv", "a,b\n" + (" " * 2**17 + "\n") * 9, ":9: more than 1048576 .*remove them"),
     "latin-1": ("g.csv", "a,b\n0.5,0.5\ncaf\xe9".encode("latin-1"), r":3: byte 15 \(0xe9\) is not UTF-8"),
     "utf-16": ("g.csv", NAMED_CSV.encode("utf-16"), r":1: byte 0 \(0xff\) is not UTF-8"),
     "long line": ("g.csv", "0.5," * 300_000, ":1: the line has more than 1048576 bytes"),
@@ -154,6 +205,7 @@ def test_paths_that_are_no_files(tmp_path):
     for path, message in (
         (tmp_path / "absent.csv", "no such file"),
         (tmp_path, "is a folder"),
+        ("", "^'': the name of the file is empty; give"),
         ("a\0b.csv", "cannot be looked up"),
         ("x" * 5000, "cannot be looked up"),
         (7, "7 is not a path"),
@@ -171,6 +223,28 @@ def test_paths_that_are_no_files(tmp_path):
     assert load_preferences(str(tmp_path / "link.csv")).names == NAMES
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.5,-0.5\n", r"'b' is -0.5, but it lies in \(0, 1\]; give"),
+        ("0.5\n", "holds 1 probabilities, but the game has 2 actions; give one each"),
+        ("0.5\n0.5\n0.5\n", ":3: more numbers than the 2 actions of the game; give one each"),
+    ],
+)
+def test_references_are_refused_with_a_mend(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        load_reference(write(tmp_path, "r.csv", text), ["a", "b"])
+
+
+def test_reference_arrays_are_refused_with_a_mend(tmp_path):
+    np.save(tmp_path / "r.npy", np.eye(2))
+    with pytest.raises(InputError, match=r"but a reference is a vector; save \[2\]"):
+        load_reference(tmp_path / "r.npy", ["a", "b"])
+    np.savez(tmp_path / "r.npz", reference=np.full(2, 0.5), names=["a", "b", "c"])
+    with pytest.raises(InputError, match="has 3 names for 2 probabilities; save one each"):
+        load_reference(tmp_path / "r.npz", ["a", "b"])
+
+
 def test_damaged_gzip(tmp_path):
     whole = gzip.compress(WINNERS.encode() * 1)
     for data in (b"not gzip", whole[:-12], whole[:-4] + b"\0\0\0\0", whole[:14] + b"\xff\xff" + whole[16:]):
@@ -178,6 +252,45 @@ def test_damaged_gzip(tmp_path):
         path.write_bytes(data)
         with pytest.raises(InputError, match=r"cannot be read|UTF-8|announce|found"):
             load_preferences(path)
+
+
+def test_paths_are_escaped_in_every_message(tmp_path):
+    odd = tmp_path / "two\nlines"
+    odd.mkdir()
+    np.savez(odd / "x.npz", x=MATRIX)
+    np.savez(odd / "P.npz", P=MATRIX[:2])
+    np.save(odd / "m.npy", MATRIX[:2])
+    paths = [odd, odd / "absent.csv", odd / "x.npz", odd / "P.npz", odd / "m.npy"]
+    texts = (
+        "",
+        "\n",
+        "\xff",
+        "a,b\r0.5",
+        NAMED_CSV.replace("1\n", "0\n"),
+        "garbage",
+        "winner,loser\n",
+        "winner\n",
+    )
+    for number, text in enumerate(texts):
+        paths.append(write(odd, f"{number}.csv", text.encode("latin-1")))
+    paths += [
+        write(odd, "g.csv.gz", "").with_suffix(".bin"),
+        write(odd, "g.pkl", "x"),
+        write(odd, "g.toi", "x"),
+    ]
+    for path in paths:
+        for load in (load_preferences, lambda path: load_reference(path, ["a", "b"])):
+            with pytest.raises(InputError) as caught:
+                load(path)
+            assert len(str(caught.value).splitlines()) == 1
+            assert r"two\nlines" in str(caught.value)
+    with pytest.raises(InputError, match=r"two\\nlines"):
+        load_preferences(write(odd, "n.csv", NAMED_CSV), names=["a", "b"])
+
+
+def test_joined_emoji_are_names(tmp_path):
+    family = "\U0001f468\u200d\U0001f469"
+    assert load_preferences(write(tmp_path, "v.csv", f"winner,loser\na,{family}\n")).names == ("a", family)
 
 
 def npy_header(text):
@@ -218,7 +331,7 @@ def test_damaged_npy(tmp_path, data, message):
     ("arrays", "message"),
     [
         ({"x": MATRIX}, r"holds \['x'\], but a game needs an array P or preference"),
-        ({"P": MATRIX[:2]}, r"P: has the shape \(2, 3\)"),
+        ({"P": MATRIX[:2]}, r"P: has the shape \(2, 3\), .*; save"),
         ({"P": MATRIX.astype(complex)}, "P: has the type complex128"),
         ({"P": np.array([["a", "b"]] * 2)}, "P: has the type <U1"),
         ({"P": MATRIX[:1, :1]}, "P: found 1 action"),
@@ -228,9 +341,14 @@ def test_damaged_npy(tmp_path, data, message):
         ({"P": MATRIX, "names": np.array([b"\xff", b"a", b"b"])}, "names: is not valid Unicode"),
         ({"wins": np.eye(2)}, "or both wins and games"),
         ({"wins": np.eye(2), "games": np.ones((2, 2))}, "exceed the games|not 0"),
-        ({"wins": [[0, 2], [1, 0]], "games": [[0, 2], [2, 0]]}, r"wins\[0, 1\] = 2.0 and its mirror"),
-        ({"wins": [[0, 2], [1, 0]], "games": [[0, 3], [4, 0]]}, r"games\[0, 1\] = 3.0 differs"),
-        ({"wins": [[0, -2], [1, 0]], "games": [[0, 3], [3, 0]]}, r"wins\[0, 1\] = -2.0 is not a count"),
+        (
+            {"wins": [[0, 2], [1, 0]], "games": [[0, 2], [2, 0]]},
+            r"wins\[0, 1\] = 2.0 and its mirror .*; correct",
+        ),
+        ({"wins": np.zeros((2, 2)), "games": np.ones((3, 3))}, r"but games \(3, 3\); save both"),
+        ({"wins": np.zeros((2, 2)), "games": np.zeros((2, 2))}, "every count is 0"),
+        ({"wins": [[0, 2], [1, 0]], "games": [[0, 3], [4, 0]]}, r"games\[0, 1\] = 3.0 differs .*; save"),
+        ({"wins": [[0, -2], [1, 0]], "games": [[0, 3], [3, 0]]}, r"wins\[0, 1\] = -2.0 is not a count; save"),
         ({"wins": [[0, np.nan], [1, 0]], "games": [[0, 3], [3, 0]]}, r"wins\[0, 1\] = nan"),
         (
             {"P": MATRIX, "wins": np.zeros((2, 2)), "games": np.zeros((2, 2))},
