@@ -40,10 +40,10 @@ run: $(VENV)/.installed
 	$(BIN)/nlhf reproduce convergence --out $(OUT) $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 slow: install
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n auto --dist loadfile $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -19,9 +19,10 @@ def main(command: commands.Bench) -> None:
         module, result = _run(command, None)
     else:
         with io.claim(command.out) as run:
+            origin = provenance()
             module, result = _run(command, run)
             run.add("table.txt", _lines(module, result))
-            run.add_result(provenance(), result)
+            run.add_result(origin, result)
         print(f"nlhf: wrote {command.out}/{io.RESULT} and table.txt", file=sys.stderr)
     if command.json:
         print(json.dumps(records.encode(result), allow_nan=False))
@@ -37,7 +38,7 @@ def _run(command: commands.Bench, run: io.Run | None) -> tuple[Any, Any]:
     module = importlib.import_module(MODULES[command.target])
     config = module.Config(quick=command.quick)
     if run is not None:
-        run.begin(f"bench {command.target}", config)
+        run.begin(f"bench {command.target}", config, ("table.txt",))
     return module, module.run(config)
 
 

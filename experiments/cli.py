@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("always", category=UserWarning)
             warnings.showwarning = _show_warning
             _run(words)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before we started
+            sys.stdout.flush()
     except SystemExit as stop:  # the parser's: 0 after --help, 2 after a usage error
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:

@@ -1,7 +1,8 @@
 """Output folders: one run each, one writer at a time, every file complete or absent.
 
-A run stages its files in memory, and they are written when it succeeds: each under a temporary name, flushed
-to the disk, then renamed. We promise this for the death of a process, not for power failure.
+A run stages its files in memory, and they are written when it succeeds (a costly result at once): each under
+a temporary name, flushed to the disk, then renamed. We promise this for the death of a process, not for power
+failure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments import records
@@ -28,31 +29,50 @@ class Run:
 
     Attributes:
       folder: where they go.
-      files: content by name.
+      files: content by name, staged.
+      written: names of those that were written already.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.files: dict[str, bytes] = {}
+        self.written: list[str] = []
         self._head: dict[str, Any] = {}
 
-    def begin(self, kind: str, config: Any) -> None:
+    def begin(self, kind: str, config: Any, names: Sequence[str] = ()) -> None:
         """Say what run this is, and check that the folder holds no other one's result.
 
         Args:
           kind: e.g. ``"solve"``.
           config: its settings, a dataclass or dictionary. The same kind and settings may be written again.
+          names: files that the run will write beside ``result.json``.
 
         Raises:
-          InputError: if there is a ``result.json`` of another kind, with other settings, or unreadable.
+          InputError: if there is a ``result.json`` of another kind, with other settings, or unreadable; or
+            none, but a file of one of the names, which then is not ours to replace.
         """
         self._head = {"kind": kind, "config": records.encode(config)}
         if os.path.lexists(self.folder / RESULT):
             _check_same(self.folder, read_result(self.folder), self._head)
+            return
+        for name in names:
+            if os.path.lexists(self.folder / name):
+                raise InputError(
+                    f"{self.folder / name}: is there already, without a {RESULT}, so no run of ours wrote "
+                    "it; choose another --out"
+                )
+
+    def save(self) -> None:
+        """Write what is staged now: a result that took minutes must not wait for its drawings."""
+        write_files(self.folder, self.files)
+        self.written += sorted(self.files)
+        self.files = {}
 
     def add(self, name: str, content: str | bytes) -> None:
         """Stage a file; its name obeys ``check_name``."""
-        self.files[check_name(name, "file")] = content.encode() if isinstance(content, str) else content
+        self.files[check_name(name, "file")] = (
+            content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+        )
 
     def add_result(self, provenance: Mapping[str, Any], result: Any) -> None:
         """Stage ``result.json``: kind and settings of the run, provenance, result."""
@@ -105,9 +125,10 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[Run]:
                     leftover.unlink()
         run = Run(path)
         yield run
-        # the result last: a folder with a result has everything else too
-        names = sorted(run.files, key=lambda name: name == RESULT)
-        write_files(path, {name: run.files[name] for name in names})
+        # the result first: it is whole in itself, and marks the other files as ours if we are killed here
+        names = sorted(run.files, key=lambda name: name != RESULT)
+        run.files = {name: run.files[name] for name in names}
+        run.save()
         made = []
     finally:
         if lock is not None:
@@ -164,10 +185,12 @@ def write_files(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
         for temporary, path in staged:
             os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         for temporary, _ in staged:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+        if not isinstance(error, OSError):
+            raise  # an interrupt, say
         raise InputError(
             f"{path}: cannot be written ({_reason(error)}); make room or permission, or choose another --out"
         ) from None

@@ -7,10 +7,12 @@ data, ``quick(config) -> Config``, ``run(config, progress) -> Result``, ``plot(r
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io as bytes_io
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from experiments import commands, io, records, text
@@ -53,21 +55,41 @@ def main(command: commands.Reproduce) -> None:
         raise InputError(text.unknown(io.check_name(command.name, "figure"), tuple(FIGURES), "figure"))
     if command.seeds is not None and command.seeds < 1:
         raise InputError(f"--seeds is {command.seeds}, but a number of seeds is >= 1; give another --seeds")
-    folder = RESULTS / command.name if command.out is None else command.out
+    default_folder = RESULTS / (f"{command.name}-quick" if command.quick else command.name)
+    folder = default_folder if command.out is None else command.out
     # before anything else: a folder without a result is not made, and a second process is turned away at once
     stored = io.read_result(folder) if command.redraw else None
     with io.claim(folder) as run:
         module = _load(command.name)
         config = _config(module, command) if stored is None else stored["config"]
-        run.begin(f"reproduce {command.name}", config)
+        drawings = tuple(f"{command.name}.{kind}" for kind in ("png", "svg"))
+        run.begin(f"reproduce {command.name}", config, (*drawings, "table.txt"))
         if stored is None:
+            origin = provenance()
             result = _run(module, command)
-            run.add_result(provenance(), result)
+            run.add_result(origin, result)
+            run.save()
+            _add_drawings(run, command.name, module, result)
         else:
-            result = _stored(module, command, stored, folder)
-        _add_drawings(run, command.name, module, result)
-    print(f"nlhf: wrote {', '.join(sorted(run.files))} to {folder}", file=sys.stderr)
-    print(run.files["table.txt"].decode(), end="")
+            with _fitting(folder):
+                result = _stored(module, command, stored, folder)
+                _add_drawings(run, command.name, module, result)
+    print(f"nlhf: wrote {', '.join(sorted(run.written))} to {folder}", file=sys.stderr)
+    print(folder / "table.txt")
+
+
+@contextlib.contextmanager
+def _fitting(folder: pathlib.Path) -> Iterator[None]:
+    """Turn the failure to draw an edited or foreign result into a message."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(
+            f"{folder / io.RESULT}: does not fit this figure ({type(error).__name__}: {str(error)[:80]}); "
+            "run it again without --redraw"
+        ) from None
 
 
 def _load(name: str) -> Any:

@@ -26,6 +26,9 @@ JSON_KEYS = (
     "queries",
     "condorcet_winner",
     "intransitive_triples",
+    "kl_bound",
+    "unique",
+    "completeness",
 )
 
 
@@ -73,6 +76,19 @@ class Solution:
     unique: bool | None
     statistics: Statistics
     completeness: float
+
+    @property
+    def kl_bound(self) -> float | None:
+        """Certified KL(policy ‖ Nash) in nats: exploitability / β plus rounding; ``None`` at beta 0.
+
+        The rounding term is that of log-probabilities as large as the equation's largest term,
+        ``(ε max(1, |log π|, 1/(2β)))² / 2``: near the solution the first term is rounding noise.
+        """
+        if self.beta == 0:
+            return None
+        finite = np.abs(self.log_policy[np.isfinite(self.log_policy)])
+        largest = max(1.0, float(finite.max()), 0.5 / self.beta)
+        return self.exploitability / self.beta + 0.5 * (np.finfo(float).eps * largest) ** 2
 
     def summary(self) -> dict[str, Any]:
         """Return what ``--json`` prints: plain lists and numbers, ``None`` for what is not finite."""

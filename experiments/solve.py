@@ -25,6 +25,7 @@ DEFAULT_BETA = 0.1
 DEFAULT_STEPS = 1000
 UNREGULARISED = ("lp", "mpo")  # what they solve is the game with beta = 0, whatever their settings
 LARGEST_KL = 1e-6  # nats to the Nash policy; only a beta below 1e-14 or so leaves more
+UNCONVERGED_KL = 1e-3  # nats; a user who reads the table alone must be told
 SUPPORT_MASS = 1e-6  # an iterative method never reaches 0: below this an action counts as not played
 
 
@@ -35,13 +36,13 @@ class Plan:
     Attributes:
       algorithm: newton, lp, or an iterative one.
       beta: as given, or the default.
-      steps: of an iterative algorithm.
+      steps: of an iterative algorithm, else ``None``.
       step_size: of an iterative algorithm, ``None`` for its default.
     """
 
     algorithm: str
     beta: float
-    steps: int
+    steps: int | None
     step_size: float | None
 
 
@@ -49,21 +50,32 @@ def main(command: commands.Solve) -> None:
     """Run the command: check, solve, save, print."""
     plan = check(command)
     if command.out is None:
-        solution = _solve_files(command, plan)
+        solution = solve(*_load(command), plan)
     else:
         with io.claim(command.out) as run:
-            run.begin("solve", dataclasses.replace(command, out=None, json=False))
-            solution = _solve_files(command, plan)
-            inputs = {str(command.file): digest(command.file)}
-            if command.reference != "uniform":
-                inputs[command.reference] = digest(command.reference)
+            table, log_ref = _load(command)
+            origin, inputs = provenance(), _digests(command)
+            settings = {**dataclasses.asdict(plan), "prior": command.prior, "sha256": inputs}
+            run.begin("solve", settings, ("table.txt",))
+            solution = solve(table, log_ref, plan)
+            if _digests(command) != inputs:
+                raise InputError(f"{command.file}: an input changed while it was solved; run it again")
             run.add("table.txt", _report(command, solution))
-            run.add_result({**provenance(), "sha256": inputs}, solution)
+            run.add_result({**origin, "file": str(command.file), "reference": command.reference}, solution)
         print(f"nlhf: wrote {command.out}/{io.RESULT} and table.txt", file=sys.stderr)
     if command.json:
         print(json.dumps(solution.summary(), allow_nan=False))
     else:
         print(_report(command, solution), end="")
+
+
+def _digests(command: commands.Solve) -> dict[str, str]:
+    """What was solved, by content: a path may hold other data tomorrow."""
+    named = command.reference != "uniform"
+    return {
+        "preferences": digest(command.file),
+        "reference": digest(command.reference) if named else command.reference,
+    }
 
 
 def check(command: commands.Solve) -> Plan:
@@ -103,6 +115,7 @@ def check(command: commands.Solve) -> Plan:
         for option, value in (("--steps", command.steps), ("--step-size", command.step_size)):
             if value is not None:
                 warnings.warn(f"{option} {value:g} has no effect: {name} stops by itself", stacklevel=2)
+        return Plan(name, beta, None, None)
     return Plan(name, beta, command.steps or DEFAULT_STEPS, command.step_size)
 
 
@@ -169,7 +182,7 @@ def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
     )
 
 
-def _solve_files(command: commands.Solve, plan: Plan) -> Solution:
+def _load(command: commands.Solve) -> tuple[PreferenceTable, np.ndarray]:
     table = load_preferences(command.file, command.prior)
     log_ref = load_reference(command.reference, table.names)
     # imported only now, so that a folder in use and a bad file are reported at once
@@ -177,7 +190,7 @@ def _solve_files(command: commands.Solve, plan: Plan) -> Solution:
 
     # before any array: an equilibrium is a reference in float64 only
     jax.config.update("jax_enable_x64", True)
-    return solve(table, log_ref, plan)
+    return table, log_ref
 
 
 def _newton(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> NashSolution:
@@ -206,6 +219,7 @@ def _iterate(
     from tabular.nash import relative_residual
     from tabular.run import run
 
+    assert plan.steps is not None
     method = default(plan.algorithm, plan.beta, plan.step_size)
     if plan.algorithm == "mpo" and plan.beta > 0:
         warnings.warn(
@@ -229,6 +243,12 @@ def _iterate(
             f"{plan.algorithm} left the finite numbers within {plan.steps} steps; give a smaller --step-size"
         )
     exploitability = float(measure("exploitability", game, log_policy))
+    if beta > 0 and exploitability / beta > UNCONVERGED_KL:
+        warnings.warn(
+            f"not converged after {plan.steps} steps: the policy may be {exploitability / beta:.1e} nats "
+            "from the Nash policy; raise --steps, or take newton",
+            stacklevel=2,
+        )
     residual = None
     if beta > 0:
         residual = float(relative_residual(game.preference[0], game.log_ref[0], game.beta, log_policy[0]))

@@ -9,7 +9,7 @@ import numpy as np
 from experiments import text
 
 if TYPE_CHECKING:
-    from experiments.solve import Solution
+    from experiments.solution import Solution
 
 ALL_SHOWN = 30  # a longer game shows its first actions only
 FIRST_SHOWN = 20
@@ -98,8 +98,8 @@ def _certificate(solution: Solution) -> str:
 
 
 def _evidence(solution: Solution) -> str:
-    if solution.beta > 0:
-        return f"KL(policy || Nash) <= {text.small(solution.exploitability / solution.beta)} nats"
+    if solution.kl_bound is not None:
+        return f"KL(policy || Nash) <= {text.small(solution.kl_bound)} nats"
     if solution.fractions is not None:
         unique = "unique" if solution.unique else "not the only equilibrium"
         return f"exact rational certificate: max_a (P policy)_a = 1/2, {unique}"

@@ -26,8 +26,10 @@ def geometric_mixture(log_policy: Array, log_other: Array, weight: Array | float
     Args:
       log_policy: ``[..., A]`` log-probabilities.
       log_other: ``[..., A]`` log-probabilities.
-      weight: in [0, 1], broadcast against ``[..., 1]``.
+      weight: in [0, 1], clipped to it, broadcast against ``[..., 1]``.
     """
+    # a schedule's 1 may be rounded to 1 + 2e-16, whose complement times -inf would be +inf
+    weight = jnp.clip(weight, 0, 1)
     return normalise(scale(1 - weight, log_policy) + scale(weight, log_other))
 
 

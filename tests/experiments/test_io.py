@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_message_and_nothing_half_written(tmp_path, monkeypat
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_the_result_is_renamed_last(tmp_path, monkeypatch):
+def test_the_result_is_renamed_first(tmp_path, monkeypatch):
     renamed = []
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda old, new: (renamed.append(new.name), replace(old, new)))
@@ -128,7 +128,40 @@ def test_the_result_is_renamed_last(tmp_path, monkeypatch):
         run.add_result({}, {})
         run.add("a.png", b"")
         run.add("z.svg", b"")
-    assert renamed == ["a.png", "z.svg", "result.json"]
+    assert renamed == ["result.json", "a.png", "z.svg"]
+
+
+def test_a_file_that_no_run_wrote_is_not_replaced(tmp_path):
+    (tmp_path / "table.txt").write_text("precious")
+    with io.claim(tmp_path) as run:
+        with pytest.raises(InputError, match=r"table.txt: is there already, without a result.json"):
+            run.begin("test", {}, ("table.txt",))
+        run.files = {}
+    assert names(tmp_path) == ["table.txt"]
+
+
+def save_then_fail(folder):
+    with io.claim(folder) as run:
+        run.begin("test", {})
+        run.add_result({}, {"score": 1.0})
+        run.save()
+        raise ZeroDivisionError
+
+
+def test_a_saved_result_survives_a_failure_after_it(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        save_then_fail(tmp_path / "out")
+    assert names(tmp_path / "out") == ["result.json"]
+
+
+def test_an_interrupt_while_renaming_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        io.write_files(tmp_path, {"a.png": b"", "z.svg": b""})
+    assert names(tmp_path) == []
 
 
 def test_a_second_process_is_turned_away_at_once(tmp_path, holder, nlhf, game):

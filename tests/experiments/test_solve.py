@@ -168,7 +168,8 @@ def test_out_holds_table_and_result(nlhf, game, tmp_path):
     stored = records.loads((out / "result.json").read_text(), "result.json")
     assert stored["kind"] == "solve"
     assert stored["config"]["beta"] == 0.0
-    assert len(stored["provenance"]["sha256"][str(game)]) == 64
+    assert len(stored["config"]["sha256"]["preferences"]) == 64
+    assert stored["provenance"]["file"] == str(game)
     solution = records.decode(Solution, stored["result"])
     np.testing.assert_array_equal(solution.policy, NASH)
     assert solution.fractions == ("4/11", "3/11", "4/11")
@@ -183,7 +184,17 @@ def test_same_run_is_written_again_and_another_is_refused(nlhf, refused, game, t
     assert nlhf("solve", game, "--out", out, "--beta", "0", "--json").code == 0
     assert (out / "result.json").read_bytes() == first
     refused(
-        "solve", game, "--out", out, "--beta", "0.5", says=[str(out), "beta = 0.0, now 0.5", "another --out"]
+        "solve",
+        game,
+        "--out",
+        out,
+        "--beta",
+        "0.5",
+        says=[str(out), "algorithm = lp, now newton", "another --out"],
+    )
+    game.write_text(game.read_text().replace("0.9", "0.7").replace("0.1", "0.3"))
+    refused(
+        "solve", game, "--out", out, "--beta", "0", says=[str(out), "another run (sha256", "another --out"]
     )
     assert (out / "result.json").read_bytes() == first
 
@@ -282,7 +293,7 @@ def test_bad_references_are_refused(refused, game, tmp_path, case):
         (("--algorithm", "egop"), ["'egop'", "did you mean egpo?", "newton", "nash_mirror_prox"]),
         (("--algorithm", "zzz"), ["'zzz'", "known are newton, lp, online_mirror_descent"]),
         (("--beta", "1e-300"), ["--beta is 1e-300", "certified only", "give 0"]),
-        (("--algorithm", "egpo", "--step-size", "1e300"), ["smaller --step-size"]),
+        (("--algorithm", "egpo", "--step-size", "1e14"), ["smaller --step-size"]),
         (("--prior", "-1"), ["prior is -1"]),
     ],
 )
@@ -292,7 +303,7 @@ def test_bad_numbers_are_refused(nlhf, game, tmp_path, words, says):
     done = nlhf("solve", game, *words, "--out", out)
     assert (done.code, done.out) == (2, "")
     *warned, line = done.err.splitlines()
-    assert all(text.startswith("nlhf: warning: step_size is 1e+300") for text in warned)
+    assert all(text.startswith("nlhf: warning: step_size is 1e+14") for text in warned)
     for text in ("nlhf: error: ", *says):
         assert text in line
     assert not out.exists()
