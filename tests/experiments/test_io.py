@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from experiments import io, records
@@ -260,6 +261,7 @@ def test_names_that_are_not(name, tmp_path):
 
 
 def test_provenance_holds_what_is_needed_and_no_secret(monkeypatch):
+    jax.devices()  # XLA reads its flags once, and ends the process on one that it does not know
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     monkeypatch.setenv("XLA_FLAGS", "--xla_flag")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
