@@ -67,7 +67,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
         colour = methods[curve.method].colour
         queries = np.asarray(curve.queries)
         shown = queries >= (1 if panel.beta == 0 else 0)
-        if curve.bound is not None:
+        # a marked method lies on another one, whose bound is the same line
+        if curve.bound is not None and not methods[curve.method].marked:
             bound = np.where(np.asarray(curve.bound) > 0, curve.bound, np.nan)
             axes.plot(
                 queries[shown], bound[shown], color=colour, linestyle=(0, (4, 2)), linewidth=0.8, alpha=0.75
