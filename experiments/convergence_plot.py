@@ -23,7 +23,7 @@ MARK: Any = {"linestyle": "none", "marker": "o", "markersize": 2.2, "markeredgew
 def plot(result: Result) -> Figure:
     """Return the figure: one column a game, one row a β, the unregularised game below.
 
-    Solid lines are medians over seeds with a band from the 10 % to the 90 % quantile, dashed lines proved
+    Solid lines are medians over seeds with a band from the 10 % to the 90 % quantile, dashed lines claimed
     bounds, dotted lines predicted biased limits; the grey zone is below the floating-point floor.
     """
     import matplotlib
@@ -111,7 +111,7 @@ def _legends(figure: Figure) -> None:
         ]
 
     meanings = [
-        Line2D([], [], color="0.3", linestyle=(0, (4, 2)), linewidth=0.9, label="proved bound"),
+        Line2D([], [], color="0.3", linestyle=(0, (4, 2)), linewidth=0.9, label="claimed bound"),
         Line2D([], [], color="0.3", linestyle=":", linewidth=0.9, label="predicted biased limit"),
         Patch(color="0.88", label="floating-point floor"),
     ]
