@@ -1,5 +1,6 @@
 import functools
 
+import bank
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import optax
 import pytest
 
 from nlhf import logspace, losses
-from nlhf.algorithms import egpo, nash_md
+from nlhf.algorithms import egpo
 from nlhf.base import Comparisons, Feedback
 from nlhf.errors import InputError
 from nlhf.targets import explicit
@@ -100,8 +101,9 @@ def test_projection_of_a_mixture_moves_the_network_inside_it():
     np.testing.assert_allclose(space.log_prob(moved), wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [egpo(0.8, BETA), nash_md(0.8, BETA)], ids=["egpo", "nash_md"])
-def test_runs_agree_with_the_simplex_when_updates_are_many(method):
+@pytest.mark.parametrize("name", bank.NAMES)
+def test_runs_agree_with_the_simplex_when_updates_are_many(name):
+    method = bank.make(name, BETA, **({"num_inner": 8} if name == "nash_prox" else {}))
     fine = run(method, GAME, num_steps=5, start=NETWORK, make_space=FINE)
     exact = run(method, GAME, num_steps=5, start=table(NETWORK))
     coarse = run(method, GAME, num_steps=5, start=NETWORK, make_space=network_space(3, 0.01))
