@@ -1,6 +1,5 @@
 """NumPy files that are damaged, lying or dangerous are refused, and nothing in them is run."""
 
-import io
 import pickle
 import struct
 import zipfile
@@ -103,14 +102,3 @@ def test_object_arrays_and_broken_archives(tmp_path):
         archive.writestr("P.npy", b"garbage")
     with pytest.raises(InputError, match="P: is not a readable NumPy file"):
         load_preferences(path)
-
-
-class Counting(io.FileIO):
-    """A file that counts the bytes asked of it."""
-
-    bytes_read = 0
-
-    def readinto(self, buffer):
-        size = super().readinto(buffer)
-        self.bytes_read += size
-        return size

@@ -291,6 +291,17 @@ def test_joined_emoji_are_names(tmp_path):
     assert load_preferences(write(tmp_path, "v.csv", f"winner,loser\na,{family}\n")).names == ("a", family)
 
 
+class Counting(io.FileIO):
+    """A file that counts the bytes asked of it."""
+
+    bytes_read = 0
+
+    def readinto(self, buffer):
+        size = super().readinto(buffer)
+        self.bytes_read += size
+        return size
+
+
 @pytest.fixture
 def opened(monkeypatch):
     """The files that the readers open, each counting what was read of it."""
