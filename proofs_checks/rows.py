@@ -1,0 +1,131 @@
+"""What the ledger is made of: a check asks one question, and its outcome is one row.
+
+A check is data and a function. The function draws its instances from a key, measures, and lets a wrong version
+of the same thing (the negative control) run through the same measurement: a row whose control passes is no
+evidence.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+HOLDS, FAILS, UNCHECKED = "holds", "fails", "not numerically checkable"
+KINDS = ("claim", "lemma", "identity", "scaling", "noise", "separation", "unchecked")
+ROUNDING = 1e-9  # relative: what one evaluation of both sides of an inequality may be off by
+
+
+class Effort(NamedTuple):
+    """How much to try.
+
+    Attributes:
+      seed: root of all random draws.
+      quick: a smaller run of the same checks.
+    """
+
+    seed: int = 0
+    quick: bool = False
+
+    def key(self, name: str) -> jax.Array:
+        """Return the key of one check; it depends on the seed and the name, not on what else runs."""
+        return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(name.encode()))
+
+    def rng(self, name: str) -> np.random.Generator:
+        """Return a numpy generator for one check, likewise."""
+        return np.random.default_rng((self.seed, zlib.crc32(name.encode())))
+
+    def pick(self, quick: Any, full: Any) -> Any:
+        """Return one of two sizes."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check measured.
+
+    Attributes:
+      instances: how many were judged.
+      worst: the largest of measured / allowed for an inequality, of the error for an identity.
+      control: which wrong version went through the same measurement.
+      control_worst: what it reached.
+      limit: the row holds if ``worst <= limit``; the control must exceed it.
+      witness: the instance that reached ``worst``, as JSON values; small arrays only.
+      detail: further figures by name, for example a fitted rate.
+    """
+
+    instances: int
+    worst: float
+    control: str
+    control_worst: float
+    limit: float = 1 + ROUNDING
+    witness: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the ledger, before it is judged.
+
+    Attributes:
+      name: unique, ``<subject>.<what>``.
+      subject: an algorithm's name, or ``"game"``, ``"loss"``, ``"proximal_point"``: what it is about.
+      kind: one of ``KINDS``.
+      source: arXiv id and statement where its text was read, else how it was derived.
+      status: ``"theorem"``, ``"derived"`` or ``"empirical"``, as in ``nlhf.base.Claim``.
+      statement: the inequality or equality in one line.
+      assumptions: under which it is meant.
+      judge: ``judge(effort) -> Outcome``; ``None`` where numbers cannot decide it.
+      refuted: True for a statement that is false as it stands (printed so, or suggesting itself): the row
+        must find a counterexample, and the corrected statement is its control.
+      reason: why ``judge`` is ``None``.
+    """
+
+    name: str
+    subject: str
+    kind: str
+    source: str
+    status: str
+    statement: str
+    assumptions: str
+    judge: Callable[[Effort], Outcome] | None
+    refuted: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the ledger, judged.
+
+    Attributes:
+      check: what was asked, without its function.
+      verdict: ``HOLDS``, ``FAILS`` or ``UNCHECKED``.
+      control_fails: whether the negative control exceeded the limit (for a refuted statement: whether its
+        correction stays within it).
+      as_expected: whether the verdict is the one we stand for and the control did its work.
+      outcome: the measurement, ``None`` if unchecked.
+      seconds: wall time.
+    """
+
+    check: Check
+    verdict: str
+    control_fails: bool
+    as_expected: bool
+    outcome: Outcome | None
+    seconds: float
+
+
+def decide(check: Check, outcome: Outcome | None, seconds: float = 0.0) -> Row:
+    """Turn a measurement into a row; NaN never holds."""
+    if outcome is None:
+        return Row(check, UNCHECKED, True, True, None, seconds)
+    holds = bool(outcome.worst <= outcome.limit)
+    beyond = bool(outcome.control_worst > outcome.limit)
+    control = bool(outcome.control_worst <= outcome.limit) if check.refuted else beyond
+    return Row(
+        check, HOLDS if holds else FAILS, control, (holds != check.refuted) and control, outcome, seconds
+    )
