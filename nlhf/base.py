@@ -115,12 +115,14 @@ class Constants(NamedTuple):
       beta: KL coefficient.
       kl_start: KL(Nash ‖ first policy), in nats.
       log_start: max over actions of log(1 / first policy), in nats; log A from the uniform policy.
+      span_start: span of log(first policy) - log(Nash), in nats.
     """
 
     step_size: Any
     beta: Any
     kl_start: Any
     log_start: Any
+    span_start: Any = math.nan
 
 
 @jax.tree_util.register_static

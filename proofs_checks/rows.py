@@ -1,8 +1,8 @@
 """What the ledger is made of: a check asks one question, and its outcome is one row.
 
-A check is data and a function. The function draws its instances from a key, measures, and lets a wrong version
-of the same thing (the negative control) run through the same measurement: a row whose control passes is no
-evidence.
+A check is data and a function. The function draws its instances from a key, measures, and lets a wrong
+version of the same thing (the negative control) run through the same measurement: a row whose control passes
+is no evidence.
 """
 
 from __future__ import annotations

@@ -165,4 +165,5 @@ def constants(method_hyper: dict[str, Any], item: Known) -> Constants:
         beta=method_hyper["beta"],
         kl_start=np.asarray(item.game.context_prob) @ kl,
         log_start=np.max(-log_ref),
+        span_start=np.max(np.ptp(log_nash - log_ref, axis=-1)),
     )

@@ -18,8 +18,11 @@ from tabular.run import Measure, Trace, run
 from tabular.space import simplex
 
 NUM_STEPS = 800
-MEASURES = (Measure("kl_to_nash"), Measure("kl_to_nash", "half"))
-FLOOR = 1e-20  # below it a KL divergence is made of rounding errors of its policies
+MEASURES = (
+    *(Measure("kl_to_nash"), Measure("kl_to_nash", "half")),
+    *(Measure("exploitability"), Measure("exploitability", "half"), Measure("span_to_nash")),
+)
+FLOOR = 1e-20  # below it a KL divergence is made of rounding errors of its policies; a span below its root
 ROUNDING = 1e-9  # relative: what one evaluation of a metric above the floor may be off by
 
 
@@ -89,7 +92,8 @@ def worst_ratio(claim, trace: Trace, constants) -> float:
     assert not np.isnan(bound).any()
     assert (bound >= 0).all()
     first = 0 if claim.regularised else 1  # an average of no iterates carries no bound
-    return float((np.maximum(measured, FLOOR) / np.maximum(bound, FLOOR))[first:].max())
+    floor = FLOOR**0.5 if claim.metric == "span_to_nash" else FLOOR
+    return float((np.maximum(measured, floor) / np.maximum(bound, floor))[first:].max())
 
 
 def assert_claims_hold(

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf.base import (
     Algorithm,
     Array,
-    Claim,
-    Constants,
     Info,
     Oracle,
     Policy,
@@ -20,6 +17,7 @@ from nlhf.base import (
     algorithm,
     check_number,
 )
+from nlhf.extragradient import extragradient_claims
 from nlhf.targets import explicit
 
 
@@ -51,47 +49,21 @@ def step(
     return EGPOState(policy, half), Info(queries=2)
 
 
-def _bound(count: Array, constants: Constants) -> Array:
-    return jnp.exp(-_rate(constants) * count) * constants.kl_start
-
-
-def _half_bound(count: Array, constants: Constants) -> Array:
-    return 2 * jnp.exp(-_rate(constants) * jnp.maximum(count - 1, 0)) * constants.kl_start
-
-
-def _rate(constants: Constants) -> Array:
-    return -jnp.log1p(-constants.step_size * constants.beta)
+def _composite(step_size: Any, beta: Any) -> Any:
+    return step_size / (1 - step_size * beta)
 
 
 def _range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, 1 / (beta + 0.5)
 
 
-CLAIMS = (
-    Claim(
-        name="egpo.kl",
-        source="method: arXiv:2503.08942; constant and range derived, as for mirror prox",
-        status="derived",
-        statement="KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0) for η <= 1/(β + 1/2)",
-        metric="kl_to_nash",
-        iterate="last",
-        bound=_bound,
-        rate_kind="linear",
-        rate=_rate,
-        step_size_range=_range,
-    ),
-    Claim(
-        name="egpo.half_kl",
-        source="method: arXiv:2503.08942",
-        status="empirical",
-        statement="KL(π*‖π_{t-1/2}) <= 2 (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= 1/(β + 1/2)",
-        metric="kl_to_nash",
-        iterate="half",
-        bound=_half_bound,
-        rate_kind="linear",
-        rate=_rate,
-        step_size_range=_range,
-    ),
+CLAIMS = extragradient_claims(
+    "egpo",
+    source="method: arXiv:2503.08942; constants derived, as for mirror prox with g = η/(1 - ηβ)",
+    step="η <= 1/(β + 1/2), that is g <= 2",
+    composite=_composite,
+    kl_range=_range,
+    other_range=_range,
 )
 
 
@@ -112,8 +84,8 @@ def egpo(step_size: Any, beta: Any) -> Algorithm:
     Raises:
       InputError: if a number is negative or not finite.
 
-    Claims: ``KL(π*‖π_t) <= (1 - ηβ)^t KL(π*‖π_0)`` and twice that for the half iterate, for
-      ``η <= 1/(β + 1/2)``.
+    Claims: ``KL(π*‖π_t) <= ρ^t KL(π*‖π_0)`` with ``ρ = 1 - ηβ`` for ``η <= 1/(β + 1/2)``; there also the half
+      iterate, both exploitabilities and the span (``nlhf.extragradient``).
 
     Reference: arXiv:2503.08942.
     """

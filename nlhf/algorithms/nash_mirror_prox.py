@@ -20,6 +20,7 @@ from nlhf.base import (
     algorithm,
     check_number,
 )
+from nlhf.extragradient import extragradient_claims
 from nlhf.targets import implicit
 
 
@@ -51,16 +52,17 @@ def step(
     return NashMirrorProxState(policy, half), Info(queries=2)
 
 
-def _bound(count: Array, constants: Constants) -> Array:
-    return jnp.exp(-_rate(constants) * count) * constants.kl_start
-
-
-def _rate(constants: Constants) -> Array:
-    return jnp.log1p(constants.step_size * constants.beta)
+def _composite(step_size: Any, beta: Any) -> Any:
+    del beta
+    return step_size
 
 
 def _range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, 2 * beta + 2 * (1 + beta**2) ** 0.5
+
+
+def _paper_range(beta: Any) -> tuple[Any, Any]:
+    return 0 * beta, 2 + 0 * beta
 
 
 def _average_bound(count: Array, constants: Constants) -> Array:
@@ -72,17 +74,13 @@ def _average_rate(constants: Constants) -> Array:
 
 
 CLAIMS = (
-    Claim(
-        name="nash_mirror_prox.kl",
-        source="method and order of the rate: arXiv:2505.19731v1; constant and range derived",
-        status="derived",
-        statement="KL(π*‖π_t) <= (1 + gβ)^-t KL(π*‖π_0) for g <= 2β + 2√(1 + β²)",
-        metric="kl_to_nash",
-        iterate="last",
-        bound=_bound,
-        rate_kind="linear",
-        rate=_rate,
-        step_size_range=_range,
+    *extragradient_claims(
+        "nash_mirror_prox",
+        source="method and order of the rate: arXiv:2505.19731v1; constants derived",
+        step="g <= 2",
+        composite=_composite,
+        kl_range=_range,
+        other_range=_paper_range,
     ),
     Claim(
         name="nash_mirror_prox.average",
@@ -94,7 +92,7 @@ CLAIMS = (
         bound=_average_bound,
         rate_kind="power",
         rate=_average_rate,
-        step_size_range=_range,
+        step_size_range=_paper_range,
         regularised=False,
     ),
 )
@@ -118,9 +116,10 @@ def nash_mirror_prox(step_size: Any, beta: Any) -> Algorithm:
     Raises:
       InputError: if a number is negative or not finite.
 
-    Claims: ``KL(π*‖π_t) <= (1 + gβ)^-t KL(π*‖π_0)`` for ``g <= 2β + 2√(1 + β²)``, whatever the number of
-      actions; at the end of the range the factor is exp(-2 asinh β). For β = 0 and g <= 2 the averaged
-      half iterate's exploitability is at most ``log(1/min π_0)/(gt)``.
+    Claims: ``KL(π*‖π_t) <= ρ^t KL(π*‖π_0)`` with ``ρ = 1/(1 + gβ)`` for ``g <= 2β + 2√(1 + β²)``, whatever
+      the number of actions; at the end of the range ρ is exp(-2 asinh β). For g <= 2 also the half iterate,
+      both exploitabilities and the span (``nlhf.extragradient``); for β = 0 and g <= 2 the averaged half
+      iterate's exploitability is at most ``log(1/min π_0)/(gt)``.
 
     Reference: arXiv:2505.19731v1.
     """

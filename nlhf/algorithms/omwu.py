@@ -69,6 +69,10 @@ def _range(beta: Any) -> tuple[Any, Any]:
     return 0 * beta, jnp.minimum(1 / (2 * beta + 1), 0.5)
 
 
+def _long_range(beta: Any) -> tuple[Any, Any]:
+    return 0 * beta, 1 / (1 + beta)
+
+
 def _average_bound(count: Array, constants: Constants) -> Array:
     eta = constants.step_size
     return (constants.log_start / eta + eta / 4) / jnp.maximum(count, 1)
@@ -108,6 +112,18 @@ CLAIMS = (
         step_size_range=_range,
     ),
     Claim(
+        name="omwu.long_step",
+        source="the bound above beyond its source's range, at composite steps g <= 1",
+        status="empirical",
+        statement="KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= 1/(1 + β)",
+        metric="kl_to_nash",
+        iterate="last",
+        bound=_bound,
+        rate_kind="linear",
+        rate=_rate,
+        step_size_range=_long_range,
+    ),
+    Claim(
         name="omwu.average",
         source="regret of optimistic mirror descent",
         status="derived",
@@ -142,8 +158,9 @@ def omwu(step_size: Any, beta: Any) -> Algorithm:
       InputError: if a number is negative or not finite.
 
     Claims: ``KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0)`` after t queries, twice that for the extrapolated
-      policy, for ``η <= min(1/(2β + 1), 1/2)``. For β = 0 and η <= 1/√2 the averaged extrapolated
-      policy's exploitability is at most ``(log(1/min π_0)/η + η/4)/t``.
+      policy, for ``η <= min(1/(2β + 1), 1/2)``; the first also for η <= 1/(1 + β). For
+      β = 0 and η <= 1/√2 the averaged extrapolated policy's exploitability is at most
+      ``(log(1/min π_0)/η + η/4)/t``.
 
     Reference: arXiv:2105.15186; for preferences, arXiv:2512.24818.
     """
