@@ -48,6 +48,8 @@ class Bank(NamedTuple):
       start: ``[N, 1, A]`` first policy.
       share: ``[N]`` step size as a share of the largest that a claim covers.
       size: ``[N]`` actions that are in the game.
+      kind: ``[N]`` index into ``KINDS``.
+      reference: ``[N]`` index into ``REFERENCES``; a planted game's is derived from its equilibrium.
     """
 
     game: Game
@@ -55,6 +57,8 @@ class Bank(NamedTuple):
     start: Array
     share: Array
     size: Array
+    kind: Array
+    reference: Array
 
 
 def build(key: Array, count: int, sizes: tuple[int, ...], betas: tuple[float, float] = BETAS) -> Bank:
@@ -82,6 +86,33 @@ def build(key: Array, count: int, sizes: tuple[int, ...], betas: tuple[float, fl
         *(jnp.asarray(column) for column in (size, kind, reference, start, share, beta)),
         max(sizes),
     )
+
+
+def describe(bank: Bank, row: int, most: int = 8) -> dict[str, Any]:
+    """Return one instance as JSON values: what it is, and its arrays where it has at most ``most`` actions.
+
+    Args:
+      bank: the bank.
+      row: which instance.
+      most: largest number of actions whose arrays are given.
+    """
+    size = int(bank.size[row])
+    kind = KINDS[int(bank.kind[row])]
+    words = {
+        "game": kind,
+        "reference": "derived" if kind == "planted" else REFERENCES[int(bank.reference[row])],
+        "actions": size,
+        "beta": float(bank.game.beta[row]),
+    }
+    if size > most:
+        return words
+    return {
+        **words,
+        "advantage": np.asarray(bank.game.advantage)[row, 0, :size, :size].tolist(),
+        "log_ref": np.asarray(bank.game.log_ref)[row, 0, :size].tolist(),
+        "log_nash": np.asarray(bank.log_nash)[row, 0, :size].tolist(),
+        "log_start": np.asarray(bank.start)[row, 0, :size].tolist(),
+    }
 
 
 def subset(bank: Bank, rows: Any) -> Bank:
@@ -124,7 +155,7 @@ def _build(
     parts = jax.lax.map(one, (keys, size, kind, reference, start, beta), batch_size=batch)
     advantage, log_ref, log_nash, first = (leaf[:, None] for leaf in parts)
     game = Game(advantage, log_ref, jnp.ones((len(beta), 1)), beta)
-    return Bank(game, log_nash, first, share, size)
+    return Bank(game, log_nash, first, share, size, kind, reference)
 
 
 def _matrix(key: Array, size: Array, kind: Array, width: int) -> Array:

@@ -1,0 +1,261 @@
+"""The claims of the algorithms on the whole bank: one batched run serves all claims of a method.
+
+A method and its control (P transposed) are rows of the same batch. Step sizes are shares of the end of the
+range that the claim covers, the end included.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nlhf import algorithms
+from nlhf.base import Algorithm, Claim, Constants
+from nlhf.errors import InputError
+from proofs_checks import bound as bounds
+from proofs_checks.controls import signed
+from proofs_checks.instances import Bank, build, describe
+from proofs_checks.rates import fit_linear, fit_power
+from proofs_checks.rows import Check, Effort, Outcome
+from tabular.games import with_beta
+from tabular.run import Axes, Measure, run
+
+Array = jax.Array
+FITS = 40  # instances whose rate is fitted
+INNER = 60  # inner steps of nash_prox: at most 2.3e-18 of the distance is left where the step is below 2β
+CONTROL = "P mistaken for its transpose"
+
+
+class Variant(NamedTuple):
+    """How to make an algorithm for a bank.
+
+    Attributes:
+      make: ``make(step_size, beta) -> Algorithm``, traceable.
+      longest: ``longest(beta)``, the largest step tried where a range has no end.
+      schedule: whether the step size is the algorithm's own schedule.
+    """
+
+    make: Callable[[Any, Any], Algorithm]
+    longest: Callable[[Any], Any]
+    schedule: bool = False
+
+
+VARIANTS: dict[str, Variant] = {
+    "online_mirror_descent": Variant(algorithms.online_mirror_descent, lambda beta: 10.0 + 0 * beta),
+    "nash_md.constant": Variant(algorithms.nash_md, lambda beta: 1 / beta),
+    "nash_md.decreasing": Variant(
+        lambda step, beta: algorithms.nash_md(None, beta), lambda beta: 1 / beta, True
+    ),
+    "nash_mirror_prox": Variant(algorithms.nash_mirror_prox, lambda beta: 10.0 + 0 * beta),
+    "nash_prox": Variant(lambda step, beta: algorithms.nash_prox(step, beta, INNER), lambda beta: 2 * beta),
+    "egpo": Variant(algorithms.egpo, lambda beta: 1 / beta),
+    "omwu": Variant(algorithms.omwu, lambda beta: 1 / beta),
+}
+
+
+def claims_of(variant: str) -> tuple[Claim, ...]:
+    """Return the claims that a variant makes."""
+    return VARIANTS[variant].make(0.1, 0.1).claims
+
+
+def banks(effort: Effort) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Sizes of the banks: instances and numbers of actions."""
+    return effort.pick(((160, (2, 3, 4, 5)),), ((1024, (2, 3, 4, 5, 8)), (160, (16, 32)), (32, (100, 200))))
+
+
+class Measured(NamedTuple):
+    """One batch of runs.
+
+    Attributes:
+      bank: the instances.
+      step_size: ``[N]``.
+      constants: what bounds may depend on, each ``[N]``.
+      delta: ``[N, R]`` rounding in nats.
+      method: metric values ``[N, R]`` by measure.
+      control: the same of the control.
+    """
+
+    bank: Bank
+    step_size: np.ndarray
+    constants: Constants
+    delta: np.ndarray
+    method: dict[Measure, np.ndarray]
+    control: dict[Measure, np.ndarray]
+
+
+def judge_claim(variant: str, claim: Claim, effort: Effort) -> Outcome:
+    """Measure one claim on every instance of the bank.
+
+    Args:
+      variant: key of ``VARIANTS``.
+      claim: one of its claims.
+      effort: how many instances and steps.
+    """
+    measure = Measure(claim.metric, claim.iterate)
+    worst, longest, control, witness, instances = -math.inf, -math.inf, -math.inf, {}, 0
+    fits: list[tuple[float, float]] = []
+    for count, sizes in banks(effort):
+        part = measured(variant, claim.regularised, claim.step_size_range, effort, count, sizes)
+        ratios, ceiling = _ratios(claim, part, part.method[measure])
+        row, index, here = bounds.worst(ratios)
+        instances += count
+        if here > worst:
+            worst = here
+            witness = {
+                **describe(part.bank, row),
+                "step_size": float(part.step_size[row]),
+                "step": index,
+                "measured": float(part.method[measure][row, index]),
+                "bound": float(ceiling[row, index]),
+            }
+        # tiny steps keep both sides of a bound near the start: tightness shows at the end of the range
+        full = np.asarray(part.bank.share) == 1.0
+        longest = max(longest, bounds.worst(ratios[full], 2)[2])
+        wrong, _ = _ratios(claim, part, part.control[measure])
+        control = max(control, bounds.worst(wrong)[2])
+        if not fits:
+            fits = _fits(claim, part, part.method[measure])
+    detail = {"worst at the longest step": longest}
+    if fits:
+        share = np.array([fitted / proved for fitted, proved in fits])
+        detail |= {
+            "fits": float(len(fits)),
+            "slowest fitted / proved rate": float(share.min()),
+            "median fitted / proved rate": float(np.median(share)),
+        }
+    return Outcome(instances, worst, CONTROL, control, witness=witness, detail=detail)
+
+
+@functools.lru_cache(maxsize=6)
+def measured(
+    variant: str,
+    regularised: bool,
+    step_size_range: Callable,
+    effort: Effort,
+    count: int,
+    sizes: tuple[int, ...],
+) -> Measured:
+    """Run a method and its control on a bank, recording every metric that its claims name.
+
+    Args:
+      variant: key of ``VARIANTS``.
+      regularised: the game with β > 0, or the original one.
+      step_size_range: of the claim.
+      effort: how many steps, and the seed.
+      count: instances.
+      sizes: numbers of actions.
+    """
+    bank = _bank(effort, count, sizes)
+    if not regularised:
+        bank = bank._replace(game=with_beta(bank.game, jnp.zeros(count)))
+    beta = np.asarray(bank.game.beta)
+    _, high = step_size_range(beta)
+    recipe = VARIANTS[variant]
+    high = np.where(np.isfinite(high), high, recipe.longest(np.where(beta > 0, beta, 1.0)))
+    step_size = np.asarray(bank.share) * high
+    claims = [claim for claim in claims_of(variant) if claim.regularised == regularised]
+    measures = tuple(dict.fromkeys(Measure(claim.metric, claim.iterate) for claim in claims))
+    both = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (bank, jnp.asarray(step_size)))
+    doubled, steps = both
+    method = jax.vmap(recipe.make)(steps, doubled.game.beta)
+    sign = jnp.repeat(jnp.array([1.0, -1.0]), count)
+    num_steps = effort.pick(60, 150)
+    trace = run(
+        signed(method._replace(claims=()), sign),
+        doubled.game,
+        num_steps=num_steps,
+        start=doubled.start,
+        log_nash=doubled.log_nash,
+        measures=measures,
+        axes=(Axes(algorithm=0, game=0, start=0, log_nash=0),),
+    )
+    told = np.full(count, math.nan) if recipe.schedule else step_size
+    known, delta = _known(bank, jnp.asarray(told), jnp.arange(num_steps + 1.0))
+    values = {measure: np.asarray(trace.values[measure]) for measure in measures}
+    return Measured(
+        bank,
+        step_size,
+        jax.tree.map(np.asarray, known),
+        np.asarray(delta),
+        {measure: value[:count] for measure, value in values.items()},
+        {measure: value[count:] for measure, value in values.items()},
+    )
+
+
+@functools.lru_cache(maxsize=3)
+def _bank(effort: Effort, count: int, sizes: tuple[int, ...]) -> Bank:
+    return build(effort.key("claims"), count, sizes)
+
+
+@jax.jit
+def _known(bank: Bank, step_size: Array, step: Array) -> tuple[Constants, Array]:
+    def one(bank: Bank, step_size: Array) -> tuple[Constants, Array]:
+        return (
+            bounds.constants(bank.game, bank.log_nash, bank.start, step_size),
+            bounds.log_rounding(bank.game, bank.start, step, step_size),
+        )
+
+    return jax.vmap(one)(bank, step_size)
+
+
+def _ratios(claim: Claim, part: Measured, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    columns = Constants(*(np.asarray(entry)[:, None] for entry in part.constants))
+    step = np.arange(values.shape[1], dtype=float)[None, :]
+    ceiling = np.broadcast_to(np.asarray(claim.bound(step, columns)), values.shape)
+    ratios = bounds.ratio(claim, values, ceiling, part.delta, columns.beta)
+    return np.asarray(ratios), ceiling
+
+
+def _fits(claim: Claim, part: Measured, values: np.ndarray) -> list[tuple[float, float]]:
+    """Fitted and proved rates, of the instances whose window covers a fall by e² at least.
+
+    Before that an instance shows its transient: far from equilibrium exploitability is saturated.
+    """
+    if claim.rate is None:
+        return []
+    proved = np.broadcast_to(np.asarray(claim.rate(part.constants)), (len(values),))
+    fit = fit_linear if claim.rate_kind == "linear" else fit_power
+    step = np.arange(values.shape[1])
+    found = []
+    for row in range(len(values)):
+        floor = max(1e-26, float(part.delta[row, -1]) ** (1 if "span" in claim.metric else 2) * 1e4)
+        try:
+            result = fit(step, values[row], floor=floor)
+        except InputError:
+            continue  # it reached the floor at once, or started there
+        inside = values[row][[result.start, result.stop]]
+        if inside[1] < inside[0] * math.exp(-2):
+            found.append((result.rate, float(proved[row])))
+        if len(found) == FITS:
+            break
+    return found
+
+
+def _assumptions(claim: Claim) -> str:
+    if not claim.regularised:
+        return "β = 0, π_0 of full support"
+    return "β > 0, π_0 of full support, P + Pᵀ = 1"
+
+
+def _check(variant: str, claim: Claim) -> Check:
+    return Check(
+        name=claim.name,
+        subject=variant.split(".")[0],
+        kind="claim",
+        source=claim.source,
+        status=claim.status,
+        statement=claim.statement,
+        assumptions=_assumptions(claim),
+        judge=functools.partial(judge_claim, variant, claim),
+    )
+
+
+CHECKS: tuple[Check, ...] = tuple(
+    _check(variant, claim) for variant in VARIANTS for claim in claims_of(variant)
+)
