@@ -1,0 +1,450 @@
+"""Claims in the other direction: what a method, a step or a game does NOT do, measured above a lower bound.
+
+A row holds if bound / measured <= 1. Its control is the method, step or game for which it must be false.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import brentq
+
+from nlhf import logspace
+from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, omwu, online_mirror_descent
+from nlhf.base import Algorithm
+from proofs_checks import instances, scaling
+from proofs_checks.noise import batch_run
+from proofs_checks.rates import fit_power
+from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.spectra import descend, edge, self_play_games, spin
+from tabular.families import full_support, planted, rock_paper_scissors, tournament, uniform_skew
+from tabular.games import Game, make_game
+from tabular.nash import solve_regularised
+from tabular.run import Measure
+
+Array = jax.Array
+
+NEAR = 1e-6  # nats: a start this close shows the linearised motion
+CIRCLE = 51  # actions in a circle; its largest s is within 4e-4 of the supremum 1/π
+
+
+def stack(games: list[Game]) -> Game:
+    """Turn a list of games of one shape into a batch."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *games)
+
+
+def circle_spin() -> float:
+    """Largest s of ``rock_paper_scissors(CIRCLE)`` at its equilibrium, the uniform policy."""
+    return float(spin(rock_paper_scissors(CIRCLE) - 0.5, np.full(CIRCLE, 1 / CIRCLE))[0])
+
+
+def _growth(
+    effort: Effort,
+    name: str,
+    make: Callable[..., Algorithm],
+    step_size: np.ndarray,
+    beta: np.ndarray,
+    num_steps: int,
+) -> np.ndarray:
+    """KL after the run over KL at a start ``NEAR`` the equilibrium of the circle, ``[N]``."""
+    rng = effort.rng(name)
+    games = stack([make_game(rock_paper_scissors(CIRCLE), beta=float(value)) for value in beta])
+    start = logspace.normalise(games.log_ref + jnp.asarray(NEAR * rng.normal(size=games.log_ref.shape)))
+    trace = batch_run(
+        jax.vmap(make)(jnp.asarray(step_size), jnp.asarray(beta)),
+        games,
+        num_steps=num_steps,
+        every=num_steps,
+        start=start,
+        log_nash=games.log_ref,
+    )
+    kl = np.asarray(trace.of("kl_to_nash"))[:, 0]
+    return kl[:, -1] / kl[:, 0]
+
+
+def _judge_edge(
+    effort: Effort,
+    name: str,
+    make: Callable[..., Algorithm],
+    longest: Callable[[np.ndarray, float], np.ndarray],
+    betas: tuple[float, ...],
+    num_steps: int,
+    share: float = 0.1,
+) -> Outcome:
+    """Start over end of the KL a share above the edge; the control is the same share below it."""
+    beta = np.tile(betas, 2)
+    factor = np.repeat([1 + share, 1 - share], len(betas))
+    step_size = longest(beta, circle_spin()) * factor
+    growth = _growth(effort, name, make, step_size, beta, num_steps)
+    above, below = growth[: len(betas)], growth[len(betas) :]
+    row = int(above.argmin())
+    return Outcome(
+        instances=len(beta),
+        worst=float(1 / above[row]),
+        control=f"the step a share of {share} below the edge",
+        # every one of the slower steps must contract
+        control_worst=float(1 / below.max()),
+        witness={"beta": float(beta[row]), "step_size": float(step_size[row]), "size": CIRCLE},
+        detail={"growth_above": float(above.min()), "growth_below": float(below.max())},
+    )
+
+
+def _self_play_edge(beta: np.ndarray, largest: float) -> np.ndarray:
+    return 2 * beta / (beta**2 + largest**2)
+
+
+def _extragradient_edge(beta: np.ndarray, largest: float) -> np.ndarray:
+    def excess(step_size: float, coefficient: float) -> float:
+        scale, turn = 1 + step_size * coefficient, step_size * largest
+        return abs(1 + 1j * turn * (1 + 1j * turn) / scale) - scale
+
+    # stable at g = 1 whatever beta, unstable at g = 1/s + 8 (1 + β)/s² by a wide margin
+    return np.array([brentq(excess, 1.0, 8 * (1 + b) / largest**2 + 1 / largest, args=(b,)) for b in beta])
+
+
+def _optimistic_edge(beta: np.ndarray, largest: float) -> np.ndarray:
+    return 1 / (np.sqrt(3) * largest) + 0 * beta
+
+
+def _composite_omwu(step_size: Any, beta: Any) -> Algorithm:
+    return omwu(step_size / (1 + step_size * beta), beta)
+
+
+def _judge_gradient_edge(effort: Effort) -> Outcome:
+    games = self_play_games(effort)
+    num_steps = effort.pick(4096, 8192)
+    growth = []
+    for share in (1.1, 0.9):
+        rate = np.array([share * edge(values) for values in games.spectrum])
+        kl = np.asarray(
+            descend(games.game, games.log_nash, games.start, jnp.asarray(rate), num_steps, num_steps // 2)
+        )
+        growth.append(kl[:, -1] / kl[:, 0])
+    row = int(growth[0].argmin())
+    return Outcome(
+        instances=2 * len(games.beta),
+        worst=float(1 / growth[0][row]),
+        control="a tenth below the edge",
+        control_worst=float(1 / growth[1].max()),
+        witness={"beta": float(games.beta[row]), "size": 4},
+        detail={"growth_above": float(growth[0].min()), "growth_below": float(growth[1].max())},
+    )
+
+
+def _judge_cycles(effort: Effort) -> Outcome:
+    betas, rng, num_steps = effort.pick((0.03,), (0.01, 0.03, 0.1)), effort.rng("cycles"), 4000
+    games = stack([make_game(rock_paper_scissors(CIRCLE), beta=beta) for beta in betas])
+    start = logspace.normalise(games.log_ref + jnp.asarray(0.1 * rng.normal(size=games.log_ref.shape)))
+    step_size = 1 / (games.beta + 0.5)
+    ratio = []
+    for method in (online_mirror_descent, egpo):
+        trace = batch_run(
+            jax.vmap(method)(step_size, games.beta),
+            games,
+            num_steps=num_steps,
+            every=10,
+            start=start,
+            log_nash=games.log_ref,
+        )
+        kl = np.asarray(trace.of("kl_to_nash"))[:, 0]
+        ratio.append(kl[:, 0] / kl[:, kl.shape[1] // 2 :].min(1))
+    return Outcome(
+        instances=len(betas),
+        worst=float(ratio[0].max()),
+        control="EGPO at the same step",
+        control_worst=float(ratio[1].min()),
+        witness={"beta": float(betas[int(ratio[0].argmax())]), "size": CIRCLE},
+        detail={"closest": float(1 / ratio[0].max()), "egpo_closest": float(1 / ratio[1].min())},
+    )
+
+
+def biased_limit(game: Game, pull: Array) -> Array:
+    """Limit of Nash-MD with constant ηβ: the best response to the Nash policy at β/(1 - ηβ), ``[N, 1, A]``.
+
+    Solved by Newton's method, not by running Nash-MD.
+
+    Args:
+      game: N games of one context.
+      pull: ``[N]`` ηβ.
+    """
+
+    def one(advantage: Array, log_ref: Array, beta: Array, pull: Array) -> Array:
+        mixture = solve_regularised(advantage + 0.5, log_ref, beta / (1 - pull)).log_policy
+        return logspace.normalise(log_ref + advantage @ jnp.exp(mixture) / beta)
+
+    return jax.jit(jax.vmap(one))(game.advantage[:, 0], game.log_ref[:, 0], game.beta, pull)[:, None]
+
+
+def _judge_stalls(effort: Effort) -> Outcome:
+    count, num_steps, pull = effort.pick(4, 32), 2000, 0.05
+    pairs = []
+    for number, beta in enumerate(np.geomspace(0.1, 1.0, count)):
+        keys = jax.random.split(jax.random.fold_in(effort.key("stalls"), number))
+        pairs.append(planted(keys[0], uniform_skew(keys[1], 6), float(beta)))
+    games, log_nash = stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
+    beta = games.beta
+    floor = np.asarray(logspace.kl(log_nash, biased_limit(games, jnp.full(count, pull))))[:, 0]
+    ratio = []
+    for method in (
+        jax.vmap(nash_md)(pull / beta, beta),
+        jax.vmap(functools.partial(nash_md, None))(beta),
+        jax.vmap(egpo)(1 / (beta + 0.5), beta),
+    ):
+        trace = batch_run(method, games, num_steps=num_steps, every=10, log_nash=log_nash)
+        kl = np.asarray(trace.of("kl_to_nash"))[:, 0]
+        ratio.append(floor / np.maximum(kl[:, kl.shape[1] // 2 :].min(1), 1e-300))
+    row = int(ratio[0].argmax())
+    return Outcome(
+        instances=count,
+        worst=float(ratio[0][row]),
+        control="the decreasing step; and EGPO",
+        control_worst=float(min(ratio[1].min(), ratio[2].min())),
+        # oscillation about the limit has died to (1 - ηβ)^1000, far below; Newton solves KL to 1e-9 of itself
+        limit=1 + 1e-6,
+        witness={"beta": float(beta[row]), "step_size": float(pull / beta[row]), "size": 6},
+        detail={"furthest": float(ratio[0].min())},
+    )
+
+
+def _judge_drift(effort: Effort) -> Outcome:
+    count, num_steps = effort.pick(8, 100), effort.pick(100, 400)
+    key, rng = effort.key("drift"), effort.rng("drift")
+    games, nash = [], []
+    for number in range(count):
+        preference, policy = full_support(jax.random.fold_in(key, number), 5)
+        games.append(make_game(preference, beta=0.0))
+        nash.append(np.log(policy)[None])
+    stacked, log_nash = stack(games), jnp.asarray(np.array(nash))
+    step_size = jnp.asarray(np.geomspace(0.01, 2.0, count))
+    start = logspace.normalise(jnp.asarray(rng.normal(size=log_nash.shape)))
+    ratio = []
+    for method in (online_mirror_descent, nash_mirror_prox):
+        trace = batch_run(
+            jax.vmap(method)(step_size, jnp.zeros(count)),
+            stacked,
+            num_steps=num_steps,
+            every=1,
+            start=start,
+            log_nash=log_nash,
+        )
+        kl = np.asarray(trace.of("kl_to_nash"))[:, 0]
+        ratio.append(kl[:, :-1] / kl[:, 1:])
+    row, column = np.unravel_index(ratio[0].argmax(), ratio[0].shape)
+    return Outcome(
+        instances=ratio[0].size,
+        worst=float(ratio[0][row, column]),
+        control="mirror prox, whose every step comes closer",
+        control_worst=float(ratio[1].max()),
+        witness={"step_size": float(step_size[row]), "step": int(column), "size": 5},
+        detail={"mirror_prox_smallest": float(ratio[1].min())},
+    )
+
+
+def _averages(
+    effort: Effort, method: Callable[..., Algorithm], step_size: float, size: int, num_steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps ``[R]`` and the exploitability ``[N, R]`` of the mean and of the last iterate at β = 0."""
+    count, key = effort.pick(8, 64), effort.key("averages")
+    uniform, decided = uniform_skew(key, size, count // 2), tournament(key, size, count // 2)
+    game = stack([make_game(matrix, beta=0.0) for matrix in np.concatenate([uniform, decided])])
+    kinds = tuple(Measure("exploitability_original", iterate) for iterate in ("average", "last"))
+    trace = batch_run(
+        jax.vmap(method)(jnp.full(count, step_size), jnp.zeros(count)),
+        game,
+        num_steps=num_steps,
+        every=num_steps // 32,
+        measures=kinds,
+    )
+    average, last = (np.asarray(trace.values[kind])[:, 0, 1:] for kind in kinds)
+    return np.arange(0, num_steps + 1, num_steps // 32)[1:], average, last
+
+
+def _judge_average(effort: Effort) -> Outcome:
+    num_steps = effort.pick(1024, 4096)
+    size = 10
+    steps, average, last = _averages(
+        effort, online_mirror_descent, float(np.sqrt(8 * np.log(size) / num_steps)), size, num_steps
+    )
+    bound = np.sqrt(np.log(size) / (2 * steps[-1]))
+    return Outcome(
+        instances=len(average),
+        worst=float((average[:, -1] / bound).max()),
+        control="the last iterate of the same run",
+        control_worst=float((last[:, -1] / bound).max()),
+        witness={"size": size, "num_steps": num_steps},
+    )
+
+
+def _judge_mirror_prox_average(effort: Effort) -> Outcome:
+    num_steps, size, step_size = effort.pick(256, 1024), 10, 2.0
+    steps, average, _ = _averages(effort, nash_mirror_prox, step_size, size, num_steps)
+    _, plain, _ = _averages(effort, online_mirror_descent, step_size, size, num_steps)
+    bound = np.log(size) / (step_size * steps)
+    return Outcome(
+        instances=average.size,
+        worst=float((average / bound).max()),
+        control="multiplicative weights at the same step",
+        control_worst=float((plain / bound).max()),
+        witness={"size": size, "step_size": step_size},
+    )
+
+
+def _judge_ratio(effort: Effort) -> Outcome:
+    table = scaling.queries(effort)
+
+    def exponent(name: str) -> float:
+        return fit_power(table.beta, table.asked[name] / table.asked["egpo"], burn_in=0.0).rate
+
+    value, other, bound = exponent("online_mirror_descent"), exponent("omwu"), 0.75
+    return Outcome(
+        instances=len(table.beta),
+        worst=bound / max(value, 1e-3),
+        control="optimistic updates instead of plain ones",
+        control_worst=bound / max(other, 1e-3),
+        detail={"exponent": value, "control": other},
+    )
+
+
+def _judge_two_actions(effort: Effort) -> Outcome:
+    count, num_steps = effort.pick(64, 1024), 64
+    bank = instances.build(effort.key("two_actions"), count, (2,))
+    circle = instances.build(effort.key("two_actions"), count, (3,))
+    worst = []
+    for part in (bank, circle):
+        beta, pull = part.game.beta, np.asarray(part.share)
+        trace = batch_run(
+            jax.vmap(online_mirror_descent)(part.share / beta, beta),
+            part.game,
+            num_steps=num_steps,
+            every=1,
+            start=part.start,
+            log_nash=part.log_nash,
+            measures=("span_to_nash",),
+        )
+        span = np.asarray(trace.of("span_to_nash"))[:, 0]
+        steps = np.arange(num_steps + 1)
+        scale = np.maximum(1, np.maximum(np.abs(part.game.log_ref).max((1, 2)), 0.5 / np.asarray(beta)))
+        # a step rounds logits of that size; earlier roundings are contracted together with the rest
+        kept = np.minimum(1 + steps, 1 / pull[:, None])
+        allowed = 16 * np.finfo(float).eps * (scale[:, None] * kept + span[:, :1])
+        worst.append(np.abs(span - (1 - pull[:, None]) ** steps * span[:, :1]) / allowed)
+    row = int(worst[0].max(1).argmax())
+    return Outcome(
+        instances=count,
+        worst=float(worst[0].max()),
+        control="three actions",
+        control_worst=float(worst[1].max()),
+        witness={"beta": float(bank.game.beta[row]), "share": float(bank.share[row]), "size": 2},
+    )
+
+
+def _check(name: str, statement: str, assumptions: str, judge: Any, status: str = "derived") -> Check:
+    return Check(
+        name=name,
+        subject=name.split(".")[0],
+        kind="separation",
+        source="derived" if status == "derived" else "measured here",
+        status=status,
+        statement=statement,
+        assumptions=assumptions,
+        judge=judge,
+    )
+
+
+def _edge_check(
+    name: str, make: Any, longest: Any, betas: tuple, num_steps: int, share: float, text: str
+) -> Check:
+    return _check(
+        f"{name}.stability_edge",
+        f"{text}: a start near π* moves away just above it (and comes closer just below)",
+        f"{CIRCLE} actions in a circle, s close to its largest value 1/π",
+        functools.partial(
+            _judge_edge, name=name, make=make, longest=longest, betas=betas, num_steps=num_steps, share=share
+        ),
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    _edge_check(
+        "online_mirror_descent",
+        online_mirror_descent,
+        _self_play_edge,
+        (0.05, 0.1, 0.3),
+        2500,
+        0.1,
+        "locally stable only for η <= 2β/(β² + s²)",
+    ),
+    _edge_check(
+        "nash_mirror_prox",
+        nash_mirror_prox,
+        _extragradient_edge,
+        (1e-4, 1e-2, 0.1),
+        1000,
+        0.05,
+        "locally stable only for |1 + ix(1 + ix)/c| <= c = 1 + gβ, x = gs; at small β g <= π",
+    ),
+    _edge_check(
+        "omwu",
+        _composite_omwu,
+        _optimistic_edge,
+        (1e-5, 1e-4),
+        4000,
+        0.02,
+        "locally stable only for gs <= 1/√3 at small β, g = π/√3",
+    ),
+    _check(
+        "online_ipo.stability_edge",
+        "gradient descent is locally stable only for lr <= min 2 Re λ/|λ|², λ of 4D(1 - AD/β) non-zero",
+        "online IPO on softmax logits, near π*",
+        _judge_gradient_edge,
+    ),
+    _check(
+        "online_mirror_descent.cycles",
+        "self-play at EGPO's step 1/(β + 1/2) never comes closer than its start: min KL of the second half",
+        f"{CIRCLE} actions in a circle, β <= 0.1",
+        _judge_cycles,
+        "empirical",
+    ),
+    _check(
+        "nash_md.stalls",
+        "with a constant step KL(π*‖π_t) stays above KL(π*‖BR(m)), m the Nash policy at β/(1 - ηβ)",
+        "ηβ = 0.05, β in [0.1, 1], second half of 2,000 steps",
+        _judge_stalls,
+    ),
+    _check(
+        "online_mirror_descent.drift",
+        "β = 0: KL(x‖π_{t+1}) >= KL(x‖π_t), as it gains log Σ π exp(ηAπ) >= η π·Aπ = 0",
+        "x a Nash policy of full support, any step",
+        _judge_drift,
+    ),
+    _check(
+        "online_mirror_descent.horizon_average",
+        "β = 0: the mean iterate's exploitability is at most √(log A/(2T)) at η = √(8 log A/T)",
+        "uniform start; the last iterate does not obey it",
+        _judge_average,
+    ),
+    _check(
+        "nash_mirror_prox.average_alone",
+        "β = 0, g = 2: the mean half iterate's exploitability is at most log A/(2T)",
+        "uniform start; multiplicative weights at the same step does not obey it",
+        _judge_mirror_prox_average,
+    ),
+    _check(
+        "online_mirror_descent.query_ratio",
+        "queries of self-play over those of EGPO, each at its largest covered step, grow like β^-c, c >= 3/4",
+        "uniform skew games of 10 actions, normal reference, to KL 1e-10",
+        _judge_ratio,
+        "empirical",
+    ),
+    _check(
+        "game.two_actions",
+        "two actions do not rotate: self-play has span_t = (1 - ηβ)^t span_0 exactly, for every ηβ <= 1",
+        "A = 2, any preference and reference; payoff differences do not depend on the policy",
+        _judge_two_actions,
+    ),
+)
