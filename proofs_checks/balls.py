@@ -330,9 +330,12 @@ def _while(
     return carry
 
 
-def _scan(
-    *values: Any, jaxpr: Any, length: int, num_consts: int, num_carry: int, reverse: bool, **params: Any
-) -> list[Any]:
+def _scan(*values: Any, jaxpr: Any, length: int, reverse: bool, **params: Any) -> list[Any]:
+    if "ft_in" in params:  # from jax 0.12 on the three groups of inputs are a tree
+        groups = [list(group) for group in params["ft_in"].update(values).unpack()]
+        num_consts, num_carry = len(groups[0]), len(groups[1])
+    else:
+        num_consts, num_carry = params["num_consts"], params["num_carry"]
     consts, carry = values[:num_consts], list(values[num_consts : num_consts + num_carry])
     # random keys that an exact oracle never looks at are not worth slicing
     used = {variable for equation in jaxpr.eqns for variable in equation.invars if not _is_literal(variable)}

@@ -139,7 +139,7 @@ def _judge(name: str, right: Ratio, wrong: Ratio, control: str, effort: Effort) 
 
 def _near(instance: Instance, move: np.ndarray) -> Drawn:
     """Put the start near the equilibrium and the other policy near the start, by the size of the move."""
-    game = play(instance._replace(step_size=0.0), lambda beta: beta)
+    game = play(instance._replace(step_size=0.0, share=None), lambda beta: beta)
     log_start = normalise(game.log_nash + balls(move))
     return Drawn(game._replace(log_start=log_start), normalise(log_start + balls(move[::-1].copy())))
 

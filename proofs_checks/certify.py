@@ -78,7 +78,8 @@ class Certificate(NamedTuple):
     @property
     def worst(self) -> float:
         """A double that no step's measured / bound exceeds; infinite where the balls cannot say."""
-        return max((above(step.measured / step.bound) for step in self.steps), default=np.inf)
+        ratios = (above(step.measured / step.bound) if step.bound > 0 else np.inf for step in self.steps)
+        return max(ratios, default=np.inf)
 
 
 class Summary(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flint import arb
 
+from nlhf.errors import InputError
 from proofs_checks.balls import Balls, balls
 from proofs_checks.enclosure import enclose_nash, kl, log_sum, normalise, probabilities
 from proofs_checks.instances import BETAS
@@ -25,7 +26,7 @@ class Instance(NamedTuple):
     """A small game with a start, in doubles that are meant exactly; ``_asdict()`` is JSON.
 
     Attributes:
-      matrix: ``[A, A]`` P - 1/2; the upper triangle is read, the lower one is minus it.
+      matrix: ``[A, A]`` P - 1/2, skew, entries in [-1/2, 1/2].
       start: ``[A]`` logits of the first policy; ``None`` is the reference.
       beta: KL coefficient, >= 0.
       nash: ``[A]`` logits of the planted π*, from which the reference follows (β > 0); or ``None``.
@@ -106,17 +107,18 @@ def play(instance: Instance, longest: Callable[[arb], arb]) -> Played:
       longest: β -> the end of the range that a claim covers, which a share is a share of.
 
     Raises:
+      InputError: if the instance is not one: see ``Instance``.
       UndecidedError: if the equilibrium cannot be enclosed at this precision.
     """
-    upper = np.triu(np.asarray(instance.matrix, float), 1)
-    advantage, beta = balls(upper - upper.T), arb(instance.beta)
+    _check(instance)
+    advantage, beta = balls(np.asarray(instance.matrix, float)), arb(instance.beta)
     if instance.nash is not None:
         log_nash = normalise(balls(instance.nash))
         pull = advantage @ probabilities(log_nash)
         log_ref = normalise(log_nash - pull / beta)
     else:
         log_ref = normalise(balls(instance.reference))
-        unknown = np.full(len(upper), arb.nan(), object)
+        unknown = np.full(len(advantage), arb.nan(), object)
         log_nash = enclose_nash(advantage, log_ref, beta) if instance.beta > 0 else unknown
     log_start = log_ref if instance.start is None else normalise(balls(instance.start))
     if instance.step_size is not None:
@@ -124,6 +126,24 @@ def play(instance: Instance, longest: Callable[[arb], arb]) -> Played:
     else:
         step_size = arb(instance.share) * longest(beta)
     return Played(advantage, log_ref, log_nash, log_start, beta, step_size)
+
+
+def _check(instance: Instance) -> None:
+    matrix = np.asarray(instance.matrix, float)
+    if matrix.ndim != 2 or not np.array_equal(matrix, -matrix.T):
+        raise InputError("the matrix is not skew, but P - 1/2 must be; give minus its transpose below")
+    if np.abs(matrix).max() > 0.5:
+        raise InputError(f"the matrix reaches {np.abs(matrix).max():g}, but P - 1/2 stays within [-1/2, 1/2]")
+    if (instance.nash is None) == (instance.reference is None):
+        raise InputError("give one of nash and reference: the other follows from it")
+    if not instance.beta >= 0 or (instance.beta == 0 and instance.nash is not None):
+        raise InputError(f"beta is {instance.beta:g}, but it must be >= 0, and > 0 for a planted equilibrium")
+    if (instance.step_size is None) == (instance.share is None):
+        raise InputError("give one of step_size and share")
+    for name in ("start", "nash", "reference"):
+        logits = getattr(instance, name)
+        if logits is not None and not (len(logits) == len(matrix) and np.isfinite(logits).all()):
+            raise InputError(f"{name} is {logits}, but it must hold {len(matrix)} finite logits")
 
 
 def draw(

@@ -10,6 +10,7 @@ import pytest
 from flint import arb, ctx
 
 from nlhf import algorithms
+from nlhf.errors import InputError
 from proofs_checks import certified_lemmas, certify, planted
 from proofs_checks.certify import PROVED, REFUTED, UNDECIDED, above, below, certify_claim, claimed
 from proofs_checks.enclosure import enclose_nash, normalise
@@ -128,6 +129,15 @@ def test_a_step_far_beyond_the_range_violates_egpo():
     assert within.verdict == PROVED
 
 
+def test_a_negative_bound_has_no_finite_ratio():
+    """Nash-MD beyond ηβ = 1: the bound's power alternates in sign, and a divergence is not negative."""
+    start = [12.0, 0.0, 0.0]
+    instance = {**GAME, "beta": 8.0, "start": start, "step_size": 0.25}
+    certificate = certify.certify_violation("nash_md.constant.kl", instance)
+    assert certificate.verdict == REFUTED
+    assert certificate.worst == np.inf
+
+
 def test_a_violation_needs_no_planted_equilibrium():
     reference = {**GAME, "reference": [0.0, 1.0, -1.0], "step_size": 8.0}
     del reference["nash"]
@@ -150,6 +160,25 @@ def test_the_enclosure_holds_the_planted_equilibrium(beta):
             assert 0 < float(entry.rad()) < 1e-50
         other = enclose_nash(played.advantage, normalise(played.log_ref * 2), played.beta)
         assert not any(entry.overlaps(truth) for entry, truth in zip(other, played.log_nash, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"matrix": [[0.0, 0.5], [0.5, 0.0]]}, "skew"),
+        ({"matrix": [[0.0, 0.75], [-0.75, 0.0]]}, "reaches 0.75"),
+        ({"reference": GAME["nash"]}, "one of nash and reference"),
+        ({"nash": None}, "one of nash and reference"),
+        ({"beta": 0.0}, "beta is 0"),
+        ({"beta": np.nan}, "beta is nan"),
+        ({"share": 1.0}, "one of step_size and share"),
+        ({"start": [0.0, -np.inf, 0.0]}, "3 finite logits"),
+        ({"start": [0.0, 0.0]}, "3 finite logits"),
+    ],
+)
+def test_what_is_no_instance_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        certify.certify_violation("egpo.kl", {**GAME, "step_size": 1.0, **change})
 
 
 def played_in_floats(instance, longest=lambda beta: beta):
