@@ -1,7 +1,7 @@
 """What the extragradient's steps mean for exploitability, and for log-probabilities action by action.
 
-Write M = P - 1/2 (skew, entries within 1/2), π* for the regularised Nash policy, h and π+ for the half and full
-steps from π, g for the composite step; (prox), (nash) and (full) are in ``extragradient_lemmas``.
+Write M = P - 1/2 (skew, entries within 1/2), π* for the regularised Nash policy, h and π+ for the half and
+full steps from π, g for the composite step; (prox), (nash) and (full) are in ``extragradient_lemmas``.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def span_step_kl(case: Case) -> Sides:
 LEMMAS = (
     Lemma(
         half_exploitability,
-        "nash_mirror_prox.half_exploitability",
+        "nash_mirror_prox.half_step_exploitability",
         "derived",
         "game.sandwich_upper and nash_mirror_prox.full_identity",
         "exploitability(h) <= KL(π*‖π)/g + KL(π*‖h)/(4β)",
@@ -89,7 +89,7 @@ LEMMAS = (
     ),
     Lemma(
         full_exploitability,
-        "nash_mirror_prox.full_exploitability",
+        "nash_mirror_prox.full_step_exploitability",
         "derived",
         "game.sandwich_upper and nash_mirror_prox.full_identity",
         "exploitability(π+) <= (1/g + 1/(2β(1 + gβ))) KL(π*‖π)",

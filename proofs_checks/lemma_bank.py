@@ -16,7 +16,7 @@ import numpy as np
 
 from nlhf import logspace
 from nlhf.base import Algorithm, State
-from proofs_checks.instances import Bank, build, describe
+from proofs_checks.instances import Bank, build, describe, subset
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game
 from tabular.oracle import exact
@@ -30,6 +30,7 @@ WEIGHTS = (1.0, 0.1, 1e-3)  # how far towards the start a policy is moved from t
 HUGE = 1e12  # stands for a ratio over nothing: a ledger in JSON has no infinity
 BANKS = ((1024, (2, 3, 4, 5, 8)), (128, (16, 32)), (32, (100, 200)))
 QUICK_BANKS = ((200, (2, 3, 4, 5, 8)),)
+EVERY = (1024, 1024, 1024)  # at most as many of each bank
 
 
 class Case(NamedTuple):
@@ -67,26 +68,27 @@ class Sides(NamedTuple):
 
 
 class Lemma(NamedTuple):
-    """A row before it is a ``Check``; the fields are those of ``Check``, and the wrong version in words."""
+    """A row before it is a ``Check``: its fields, the wrong version in words, which part of a measurement."""
 
-    measure: Callable[[Case], Sides]
+    measure: Callable[[Case], Sides | tuple[Sides, ...]]
     name: str
     status: str
     source: str
     statement: str
     assumptions: str
     control: str
+    part: int = 0
 
 
 def checks(
-    lemmas: tuple[Lemma, ...], banks: tuple = BANKS, quick_banks: tuple = QUICK_BANKS
+    lemmas: tuple[Lemma, ...], most: tuple[int, ...] = EVERY, quick_most: tuple[int, ...] = EVERY
 ) -> tuple[Check, ...]:
     """Return one ``Check`` a lemma; they share one evaluation.
 
     Args:
       lemmas: of one module.
-      banks: pairs of a number of instances and the numbers of actions, for full effort.
-      quick_banks: likewise for quick effort.
+      most: instances of each bank to take at full effort, the first ones; banks without an entry are unused.
+      quick_most: likewise at quick effort.
     """
     return tuple(
         Check(
@@ -97,7 +99,7 @@ def checks(
             status=lemma.status,
             statement=lemma.statement,
             assumptions=lemma.assumptions,
-            judge=functools.partial(_judge, lemmas, index, banks, quick_banks),
+            judge=functools.partial(_judge, lemmas, index, most, quick_most),
         )
         for index, lemma in enumerate(lemmas)
     )
@@ -156,23 +158,29 @@ def rounding(game: Game, log_policy: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=2)
-def _banks(effort: Effort, sizes: tuple) -> tuple[Bank, ...]:
+def _banks(effort: Effort) -> tuple[Bank, ...]:
+    sizes = effort.pick(QUICK_BANKS, BANKS)
     keys = jax.random.split(effort.key("lemmas"), len(sizes))
     return tuple(build(key, count, actions) for key, (count, actions) in zip(keys, sizes, strict=True))
 
 
 @functools.lru_cache(maxsize=8)
-def _evaluate(lemmas: tuple[Lemma, ...], banks: tuple, effort: Effort) -> list[list[Sides]]:
+def _evaluate(
+    lemmas: tuple[Lemma, ...], most: tuple[int, ...], effort: Effort
+) -> list[tuple[Bank, list[tuple[Sides, ...]]]]:
+    measures = tuple(dict.fromkeys(entry.measure for entry in lemmas))
     measured = []
-    for bank in _banks(effort, banks):
+    for bank, count in zip(_banks(effort), most, strict=False):
         keys = jax.random.split(effort.key("lemmas.other"), len(bank.share))
-        measured.append(jax.tree.map(np.asarray, _run(tuple(entry.measure for entry in lemmas), bank, keys)))
+        taken = np.arange(min(count, len(keys)))
+        used = subset(bank, taken)
+        measured.append((used, jax.tree.map(np.asarray, _run(measures, used, keys[taken]))))
     return measured
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(measures: tuple[Callable[[Case], Sides], ...], bank: Bank, keys: Array) -> list[Sides]:
-    def one(bank: Bank, key: Array, weight: Array) -> list[Sides]:
+def _run(measures: tuple[Callable, ...], bank: Bank, keys: Array) -> list[tuple[Sides, ...]]:
+    def one(bank: Bank, key: Array, weight: Array) -> list[tuple[Sides, ...]]:
         log_nash, start = bank.log_nash[0], bank.start[0]
         drawn = logspace.normalise(
             jnp.where(jnp.isneginf(log_nash), -jnp.inf, 3 * jax.random.normal(key, log_nash.shape))
@@ -180,7 +188,9 @@ def _run(measures: tuple[Callable[[Case], Sides], ...], bank: Bank, keys: Array)
         policy, other = (logspace.geometric_mixture(log_nash, end, weight) for end in (start, drawn))
         delta = rounding(bank.game, jnp.minimum(jnp.where(jnp.isneginf(start), 0.0, start), drawn))
         case = Case(bank.game, log_nash, policy, other, bank.share, delta)
-        return [_broadcast(measure(case)) for measure in measures]
+        results = [measure(case) for measure in measures]
+        each = [(result,) if isinstance(result, Sides) else result for result in results]
+        return [tuple(_broadcast(sides) for sides in parts) for parts in each]
 
     return jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))(bank, keys, jnp.asarray(WEIGHTS))
 
@@ -190,15 +200,16 @@ def _broadcast(sides: Sides) -> Sides:
 
 
 def _judge(
-    lemmas: tuple[Lemma, ...], index: int, banks: tuple, quick_banks: tuple, effort: Effort
+    lemmas: tuple[Lemma, ...], index: int, most: tuple[int, ...], quick_most: tuple[int, ...], effort: Effort
 ) -> Outcome:
-    used = effort.pick(quick_banks, banks)
+    lemma = lemmas[index]
+    place = list(dict.fromkeys(entry.measure for entry in lemmas)).index(lemma.measure)
     found: list[tuple[float, dict[str, Any]]] = []
     values, wrong, at_end, detail = [], [], [], {}
-    for measured, bank, (_, actions) in zip(
-        _evaluate(lemmas, used, effort), _banks(effort, used), used, strict=True
-    ):
-        sides = Sides(*(side.reshape(len(bank.share), len(WEIGHTS), -1) for side in measured[index]))
+    for bank, measured in _evaluate(lemmas, effort.pick(quick_most, most), effort):
+        sides = Sides(
+            *(side.reshape(len(bank.share), len(WEIGHTS), -1) for side in measured[place][lemma.part])
+        )
         value = ratio(sides.left, sides.right, sides.allowance)
         # what is absent, or does not depend on the policy, is no instance of its own
         same = (sides.left[:, :1] == sides.left) & (sides.right[:, :1] == sides.right)
@@ -210,12 +221,12 @@ def _judge(
         row, weight, _ = np.unravel_index(value.argmax(), value.shape)
         setting = {"share": float(bank.share[row]), "weight": WEIGHTS[weight]}
         found.append((float(value.max()), describe(bank, int(row)) | setting))
-        detail[f"worst_to_{max(actions)}_actions"] = float(value.max())
+        detail[f"worst_to_{bank.start.shape[-1]}_actions"] = float(value.max())
     flat = np.concatenate(values)
     return Outcome(
         instances=flat.size,
         worst=float(np.max([entry[0] for entry in found])),
-        control=lemmas[index].control,
+        control=lemma.control,
         control_worst=float(np.max(wrong)),
         witness=max(found, key=lambda entry: np.inf if np.isnan(entry[0]) else entry[0])[1],
         detail=detail | {"median": float(np.median(flat)), "worst_at_largest_step": float(np.max(at_end))},
