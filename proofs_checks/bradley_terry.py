@@ -79,9 +79,7 @@ def _small_scores(effort: Effort) -> Outcome:
 
 def _transitive(effort: Effort) -> tuple[Any, np.ndarray]:
     pair = pair_of(effort)
-    index = np.arange(len(pair.beta))
-    kind = (index // len(effort.pick((2, 3, 5, 8), (2, 3, 5, 10, 16)))) % len(KINDS)
-    return pair, np.flatnonzero(kind == KINDS.index("bradley_terry"))
+    return pair, np.flatnonzero(np.asarray(pair.bank.kind) == KINDS.index("bradley_terry"))
 
 
 def _monotone(effort: Effort) -> Outcome:

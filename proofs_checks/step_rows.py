@@ -11,6 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Info, Oracle, PolicySpace
+from proofs_checks.controls import CONTROLS
 from proofs_checks.rows import Check, Effort, Outcome
 from proofs_checks.variational import (
     NUM_INNER,
@@ -24,26 +25,7 @@ from proofs_checks.variational import (
 LIMIT = 1e-12  # relative to 1 + |value|
 
 
-# Wrong steps. Each wraps the step of the library: what it asks, or what it moves by, is changed.
-
-
-def _flipped(inner: Callable, key: Any, state: Any, oracle: Oracle, space: PolicySpace) -> tuple[Any, Info]:
-    """Plays the transposed game."""
-
-    def payoff(key: Any, policy: Any) -> Any:
-        feedback = oracle.payoff(key, policy)
-        return feedback._replace(preference=-feedback.preference)
-
-    return inner(key, state, oracle._replace(payoff=payoff), space)
-
-
-def _half_pull(inner: Callable, key: Any, state: Any, oracle: Oracle, space: PolicySpace) -> tuple[Any, Info]:
-    """Halves the pull of the reference."""
-
-    def project(policy: Any, target: Callable, feedback: Any) -> Any:
-        return space.project(policy, lambda own, ref, payoff: target(own, 0.5 * ref, payoff), feedback)
-
-    return inner(key, state, oracle, space._replace(project=project))
+# Wrong steps that only one method can make, beside those of proofs_checks.controls.
 
 
 def _own_answer(
@@ -93,6 +75,13 @@ def _wrapped(change: Callable) -> Callable[[str, Effort], Algorithm]:
     def wrong(name: str, effort: Effort) -> Algorithm:
         method = method_of(name, effort)
         return method._replace(step=Partial(change, method.step))
+
+    return wrong
+
+
+def _known(control: str) -> Callable[[str, Effort], Algorithm]:
+    def wrong(name: str, effort: Effort) -> Algorithm:
+        return CONTROLS[control].apply(method_of(name, effort))
 
     return wrong
 
@@ -157,7 +146,7 @@ CHECKS: tuple[Check, ...] = (
         "mirror descent on the regularised payoff; derived",
         "derived",
         "the transposed game",
-        _wrapped(_flipped),
+        _known("transposed"),
     ),
     _step_check(
         "nash_md",
@@ -206,7 +195,7 @@ CHECKS: tuple[Check, ...] = (
         "method: arXiv:2105.15186",
         "derived",
         "half the pull of the reference",
-        _wrapped(_half_pull),
+        _known("half_pull"),
     ),
     _step_check(
         "mpo",

@@ -18,7 +18,7 @@ import numpy as np
 
 from nlhf.algorithms import ALGORITHMS
 from nlhf.base import Algorithm
-from proofs_checks.instances import GOLDEN, Bank, build
+from proofs_checks.instances import GOLDEN, Bank, build, describe
 from proofs_checks.rows import Effort
 from tabular.games import Game
 from tabular.oracle import exact
@@ -290,15 +290,9 @@ def step_error(name: str, method: Algorithm | None = None, effort: Effort = Effo
 
 
 def witness_of(bank: Bank, index: int, **more: Any) -> dict[str, Any]:
-    """Describe one instance of a bank in JSON values; matrices of up to 8 actions in full."""
-    size = int(bank.size[index])
-    known = {"index": int(index), "size": size, "beta": float(bank.game.beta[index])}
-    known |= {key: float(value[index]) for key, value in more.items() if value is not None}
-    if size <= 8:
-        known["preference"] = (np.asarray(bank.game.advantage)[index, 0, :size, :size] + 0.5).tolist()
-        known["log_ref"] = np.asarray(bank.game.log_ref)[index, 0, :size].tolist()
-        known["start"] = np.asarray(bank.start)[index, 0, :size].tolist()
-    return known
+    """Describe one instance of a bank in JSON values, with further columns ``[N]`` by name."""
+    extra = {key: float(value[index]) for key, value in more.items() if value is not None}
+    return {**describe(bank, index), **extra}
 
 
 @jax.jit
