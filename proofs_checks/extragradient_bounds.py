@@ -60,7 +60,7 @@ def span_step(case: Case) -> Sides:
 def span_step_kl(case: Case) -> Sides:
     """``span(log π+ - log π*) <= ρ span(log π - log π*) + 2 ρ g √KL(π*‖π)`` for g <= 2.
 
-    |h - π*|_1 <= √(2 KL(π*‖h)) <= 2 √KL(π*‖π), the last where ``half_step_doubling`` holds.
+    |h - π*|_1 <= √(2 KL(π*‖h)) <= 2 √KL(π*‖π), the last by ``half_step_doubling``.
     """
     g = 2 * case.share
     rho = 1 / (1 + g * case.game.beta)
@@ -108,8 +108,8 @@ LEMMAS = (
     Lemma(
         span_step_kl,
         "nash_mirror_prox.span_step_kl",
-        "empirical",
-        "nash_mirror_prox.span_step, Pinsker and nash_mirror_prox.half_step_doubling (derived where that is)",
+        "derived",
+        "nash_mirror_prox.span_step, Pinsker and nash_mirror_prox.half_step_doubling",
         "span(log π+ - log π*) <= ρ span(log π - log π*) + 2 ρ g √KL(π*‖π), ρ = 1/(1 + gβ)",
         EXACT + ", g <= 2",
         "KL without the root",

@@ -2,9 +2,9 @@
 
 With M = P - 1/2 and a uniform reference over A actions, a policy's exploitability without regularisation is
 at most its regularised one plus β log A (game.original_exploitability). Half of ε each gives β = ε/(2 log A),
-and nash_mirror_prox.full_exploitability with the contraction of nash_mirror_prox.one_step from KL(π*‖π_0) <=
-log A gives, at g = 2 and for β <= 0.3, half of ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β) queries, two
-a step.
+and nash_mirror_prox.full_step_exploitability with the contraction of nash_mirror_prox.one_step from
+KL(π*‖π_0) <= log A gives, at g = 2 and for β <= 0.3, half of ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β)
+queries, two a step.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ CHECKS = (
         name="nash_mirror_prox.original_game",
         subject="nash_mirror_prox",
         kind="lemma",
-        source="game.original_exploitability, nash_mirror_prox.full_exploitability and .one_step",
+        source="game.original_exploitability, nash_mirror_prox.full_step_exploitability and .one_step",
         status="derived",
         statement="max_a (Mπ)_a <= ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β) queries, β = ε/(2 log A)",
         assumptions="uniform reference and start, g = 2, β <= 0.3, exact payoffs, last iterate",
