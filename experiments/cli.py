@@ -1,7 +1,7 @@
 """The console script ``nlhf``: parse, dispatch, and turn every expected failure into one line.
 
-Exit codes: 0 done; 1 the machine or the numerics failed; 2 the input breaks a rule; 3 another process holds
-the output folder; 130 interrupted; 141 the reader of a pipe went away.
+Exit codes: 0 done; 1 a claim, the machine or the numerics failed; 2 the input breaks a rule; 3 another
+process holds the output folder; 130 interrupted; 141 the reader of a pipe went away.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tyro
 
 from experiments import commands
 
-DESCRIPTION = """Nash learning from human feedback: solve preference games, reproduce figures.
+DESCRIPTION = """Nash learning from human feedback: solve preference games, judge claims, reproduce figures.
 
 Exit codes: 0 done, 1 failed, 2 the input breaks a rule, 3 the output folder is in use. `nlhf --version`
 prints the version."""
@@ -93,6 +93,10 @@ def _run(words: list[str]) -> None:
         from experiments import solve
 
         solve.main(command)
+    elif isinstance(command, commands.Check):
+        from experiments import check
+
+        check.main(command)
     elif isinstance(command, commands.Games):
         from experiments import games_table
 

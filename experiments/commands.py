@@ -95,8 +95,48 @@ class Bench:
     """Folder for result.json and table.txt."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Judge every claim, lemma and identity, with a wrong version of each beside it: the ledger."""
+
+    algorithm: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
+    """Only rows about this algorithm, or another subject of the ledger (game, proximal_point, ...)."""
+    claim: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
+    """Only the row of this name, e.g. egpo.kl."""
+    quick: bool = False
+    """Few instances a row, about a minute; this is the default."""
+    full: bool = False
+    """Thousands of instances a row, up to 15 minutes."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Root of all random draws, >= 0."""
+    json: bool = False
+    """Print one JSON object instead of the table."""
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="DIR",
+            help_behavior_hint="(default: results/check-quick or results/check; with --algorithm or --claim "
+            "nothing is written)",
+        ),
+    ] = None
+    """Folder for ledger.json and LEDGER.md; a run that was stopped goes on there."""
+    game: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: drawn games)")] = None
+    """Judge the algorithms' claims on the game in this file instead; the options below are for it."""
+    beta: Annotated[float | None, arg(metavar="B", help_behavior_hint="(default: 0.1)")] = None
+    """KL coefficient >= 0; at 0 the claims about the unregularised game are judged."""
+    reference: Annotated[str, arg(metavar="uniform|FILE")] = "uniform"
+    """Reference policy, every probability above 0."""
+    step_size: Annotated[
+        float | None, arg(metavar="ETA", help_behavior_hint="(default: inside its proved range)")
+    ] = None
+    """Step size of the algorithm that --algorithm names, > 0."""
+    prior: Annotated[float, arg(metavar="COUNT")] = 0.5
+    """Observations of each outcome added to each pair, where the file holds counts."""
+
+
 Command = (
     Annotated[Solve, subcommand("solve")]
+    | Annotated[Check, subcommand("check")]
     | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Games, subcommand("games")]
     | Annotated[Bench, subcommand("bench")]

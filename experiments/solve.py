@@ -50,10 +50,10 @@ def main(command: commands.Solve) -> None:
     """Run the command: check, solve, save, print."""
     plan = check(command)
     if command.out is None:
-        solution = solve(*_load(command), plan)
+        solution = solve(*load(command), plan)
     else:
         with io.claim(command.out) as run:
-            table, log_ref = _load(command)
+            table, log_ref = load(command)
             origin, inputs = provenance(), _digests(command)
             settings = {**dataclasses.asdict(plan), "prior": command.prior, "sha256": inputs}
             run.begin("solve", settings, ("table.txt",))
@@ -182,7 +182,12 @@ def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
     )
 
 
-def _load(command: commands.Solve) -> tuple[PreferenceTable, np.ndarray]:
+def load(command: commands.Solve) -> tuple[PreferenceTable, np.ndarray]:
+    """Read the game and its reference policy ``[A]``, and set JAX to float64.
+
+    Raises:
+      InputError: if a file breaks a rule.
+    """
     table = load_preferences(command.file, command.prior)
     log_ref = load_reference(command.reference, table.names)
     # imported only now, so that a folder in use and a bad file are reported at once
