@@ -44,7 +44,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from scipy.special import log_softmax
 
 from nlhf.algorithms import egpo, nash_md, omwu, online_mirror_descent
 from nlhf.base import Algorithm
@@ -60,6 +62,34 @@ Array = jax.Array
 DELTA = 0.05  # probability with which the bound of the second kind may be broken
 BETAS = (0.03, 3.0)
 MIRROR, EXTRAGRADIENT = 1 / 8, 1 / 2  # c of the module's text
+
+
+def plant(rng: np.random.Generator, beta: np.ndarray, size: int, spread: float = 1.0) -> tuple[Game, Array]:
+    """Games whose equilibrium is known without a solver: choose π*, derive the reference, in numpy.
+
+    ``log π_ref = log π* - (P - 1/2) π*/β`` up to a constant; every pair's preference is uniform on (0, 1).
+
+    Args:
+      rng: numpy generator.
+      beta: ``[N]`` KL coefficients, > 0.
+      size: A.
+      spread: standard deviation of the equilibrium's logits, in nats.
+
+    Returns:
+      N games of one context and their ``[N, 1, A]`` log Nash policies.
+    """
+    beta = np.asarray(beta, float)
+    upper = np.triu(rng.uniform(-0.5, 0.5, (len(beta), size, size)), 1)
+    advantage = upper - upper.swapaxes(-1, -2)
+    log_nash = log_softmax(spread * rng.normal(size=(len(beta), size)), axis=-1)
+    log_ref = log_nash - np.einsum("nab,nb->na", advantage, np.exp(log_nash)) / beta[:, None]
+    game = Game(
+        jnp.asarray(advantage[:, None]),
+        jnp.asarray(log_softmax(log_ref, axis=-1)[:, None]),
+        jnp.ones((len(beta), 1)),
+        jnp.asarray(beta),
+    )
+    return game, jnp.asarray(log_nash[:, None])
 
 
 class Sampled(NamedTuple):

@@ -15,10 +15,10 @@ from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, omwu, online_mirror
 from nlhf.base import Algorithm, Claim, Constants
 from nlhf.errors import InputError
 from proofs_checks import instances
-from proofs_checks.noise import batch_run
+from proofs_checks.noise import batch_run, plant
 from proofs_checks.rates import Fit, fit_linear, fit_power
 from proofs_checks.rows import Check, Effort, Outcome
-from tabular.families import planted, uniform_skew
+from tabular.families import uniform_skew
 from tabular.games import make_game
 from tabular.nash import solve_regularised
 
@@ -113,15 +113,9 @@ def _judge_rate(effort: Effort, name: str) -> Outcome:
 
 def _judge_bias(effort: Effort) -> Outcome:
     count, width = effort.pick(4, 12), np.geomspace(0.002, 0.03, 8)
-    key = effort.key("scaling.bias")
     betas = np.geomspace(0.2, 1.0, count)
-    games, nash = [], []
-    for number, beta in enumerate(betas):
-        game_key, nash_key = jax.random.split(jax.random.fold_in(key, number))
-        game, log_nash = planted(nash_key, uniform_skew(game_key, 6), float(beta))
-        games += [game] * len(width)
-        nash += [log_nash] * len(width)
-    stacked, log_nash = jax.tree.map(lambda *leaves: jnp.stack(leaves), *games), jnp.stack(nash)
+    one, truth = plant(effort.rng("scaling.bias"), betas, 6)
+    stacked, log_nash = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(width), axis=0), (one, truth))
     pull = np.tile(width, count)
     trace = batch_run(
         jax.vmap(nash_md)(jnp.asarray(pull) / stacked.beta, stacked.beta),

@@ -17,12 +17,12 @@ from scipy.optimize import brentq
 from nlhf import logspace
 from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, omwu, online_mirror_descent
 from nlhf.base import Algorithm
-from proofs_checks import instances, scaling
-from proofs_checks.noise import batch_run
+from proofs_checks import scaling
+from proofs_checks.noise import batch_run, plant
 from proofs_checks.rates import fit_power
 from proofs_checks.rows import Check, Effort, Outcome
 from proofs_checks.spectra import descend, edge, self_play_games, spin
-from tabular.families import full_support, planted, rock_paper_scissors, tournament, uniform_skew
+from tabular.families import full_support, rock_paper_scissors, tournament, uniform_skew
 from tabular.games import Game, make_game
 from tabular.nash import solve_regularised
 from tabular.run import Measure
@@ -152,7 +152,7 @@ def _judge_cycles(effort: Effort) -> Outcome:
             log_nash=games.log_ref,
         )
         kl = np.asarray(trace.of("kl_to_nash"))[:, 0]
-        ratio.append(kl[:, 0] / kl[:, kl.shape[1] // 2 :].min(1))
+        ratio.append(kl[:, 0] / np.maximum(kl[:, kl.shape[1] // 2 :].min(1), 1e-300))
     return Outcome(
         instances=len(betas),
         worst=float(ratio[0].max()),
@@ -182,11 +182,7 @@ def biased_limit(game: Game, pull: Array) -> Array:
 
 def _judge_stalls(effort: Effort) -> Outcome:
     count, num_steps, pull = effort.pick(4, 32), 2000, 0.05
-    pairs = []
-    for number, beta in enumerate(np.geomspace(0.1, 1.0, count)):
-        keys = jax.random.split(jax.random.fold_in(effort.key("stalls"), number))
-        pairs.append(planted(keys[0], uniform_skew(keys[1], 6), float(beta)))
-    games, log_nash = stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
+    games, log_nash = plant(effort.rng("stalls"), np.geomspace(0.1, 1.0, count), 6)
     beta = games.beta
     floor = np.asarray(logspace.kl(log_nash, biased_limit(games, jnp.full(count, pull))))[:, 0]
     ratio = []
@@ -311,35 +307,33 @@ def _judge_ratio(effort: Effort) -> Outcome:
 
 
 def _judge_two_actions(effort: Effort) -> Outcome:
-    count, num_steps = effort.pick(64, 1024), 64
-    bank = instances.build(effort.key("two_actions"), count, (2,))
-    circle = instances.build(effort.key("two_actions"), count, (3,))
+    count, num_steps, rng = effort.pick(64, 1024), 64, effort.rng("two_actions")
+    beta, pull = np.geomspace(1e-3, 10, count), rng.permutation(np.geomspace(1e-3, 1.0, count))
     worst = []
-    for part in (bank, circle):
-        beta, pull = part.game.beta, np.asarray(part.share)
+    for size in (2, 3):
+        game, log_nash = plant(rng, beta, size, spread=2.0)
         trace = batch_run(
-            jax.vmap(online_mirror_descent)(part.share / beta, beta),
-            part.game,
+            jax.vmap(online_mirror_descent)(jnp.asarray(pull / beta), game.beta),
+            game,
             num_steps=num_steps,
             every=1,
-            start=part.start,
-            log_nash=part.log_nash,
+            start=logspace.normalise(jnp.asarray(4 * rng.normal(size=log_nash.shape))),
+            log_nash=log_nash,
             measures=("span_to_nash",),
         )
-        span = np.asarray(trace.of("span_to_nash"))[:, 0]
-        steps = np.arange(num_steps + 1)
-        scale = np.maximum(1, np.maximum(np.abs(part.game.log_ref).max((1, 2)), 0.5 / np.asarray(beta)))
-        # a step rounds logits of that size; earlier roundings are contracted together with the rest
+        span, steps = np.asarray(trace.of("span_to_nash"))[:, 0], np.arange(num_steps + 1)
+        # a step rounds logits as large as the reference's or the start's; later steps contract the rounding
+        largest = np.maximum(1, np.maximum(np.abs(np.asarray(game.log_ref)).max((1, 2)), 0.5 / beta))
         kept = np.minimum(1 + steps, 1 / pull[:, None])
-        allowed = 16 * np.finfo(float).eps * (scale[:, None] * kept + span[:, :1])
-        worst.append(np.abs(span - (1 - pull[:, None]) ** steps * span[:, :1]) / allowed)
-    row = int(worst[0].max(1).argmax())
+        allowed = 16 * np.finfo(float).eps * (largest[:, None] * kept + span[:, :1])
+        worst.append((np.abs(span - (1 - pull[:, None]) ** steps * span[:, :1]) / allowed).max(1))
+    row = int(worst[0].argmax())
     return Outcome(
         instances=count,
-        worst=float(worst[0].max()),
+        worst=float(worst[0][row]),
         control="three actions",
         control_worst=float(worst[1].max()),
-        witness={"beta": float(bank.game.beta[row]), "share": float(bank.share[row]), "size": 2},
+        witness={"beta": float(beta[row]), "step_size": float(pull[row] / beta[row]), "size": 2},
     )
 
 
