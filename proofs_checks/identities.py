@@ -13,7 +13,6 @@ from jax.tree_util import Partial
 
 from nlhf import logspace
 from nlhf.base import Algorithm
-from proofs_checks import step_rows
 from proofs_checks.rows import Check, Effort, Outcome
 from proofs_checks.step_rows import LIMIT, counted_late
 from proofs_checks.variational import (
@@ -22,15 +21,11 @@ from proofs_checks.variational import (
     method_of,
     path_of,
     settings_of,
-    step_error,
-    step_errors,
     witness_of,
 )
 from tabular.games import Game
 from tabular.oracle import exact
 from tabular.space import simplex
-
-__all__ = ["CHECKS", "step_error", "step_errors"]
 
 
 def gap(log_first: Any, log_second: Any) -> np.ndarray:
@@ -257,7 +252,6 @@ def _identity(
 
 
 CHECKS: tuple[Check, ...] = (
-    *step_rows.CHECKS,
     _identity(
         "nash_md.first_step_forgets_start",
         "nash_md",

@@ -7,12 +7,12 @@ import pytest
 from jax.tree_util import Partial
 
 from nlhf.algorithms import ALGORITHMS
-from proofs_checks import game_identities, identities, instruments, variational
+from proofs_checks import game_identities, identities, instruments, step_rows, variational
 from proofs_checks.controls import CONTROLS
 from proofs_checks.rows import Effort, decide
 
 QUICK = Effort(0, True)
-CHECKS = (*identities.CHECKS, *game_identities.CHECKS, *instruments.CHECKS)
+CHECKS = (*step_rows.CHECKS, *identities.CHECKS, *game_identities.CHECKS, *instruments.CHECKS)
 MADE = [
     (name, mistake)
     for name, mistake in itertools.product(variational.DEFINITIONS, CONTROLS)
