@@ -11,7 +11,7 @@ from flint import arb, ctx
 
 from nlhf import algorithms
 from nlhf.errors import InputError
-from proofs_checks import certified_lemmas, certify, planted
+from proofs_checks import certified_lemmas, certify, enclosure, planted
 from proofs_checks.certify import PROVED, REFUTED, UNDECIDED, above, below, certify_claim, claimed
 from proofs_checks.enclosure import enclose_nash, normalise
 from proofs_checks.rows import Effort, decide
@@ -162,6 +162,17 @@ def test_the_enclosure_holds_the_planted_equilibrium(beta):
         assert not any(entry.overlaps(truth) for entry, truth in zip(other, played.log_nash, strict=True))
 
 
+def test_the_enclosure_does_not_lean_on_newton(monkeypatch):
+    """From a solution in floats alone the radius must carry the error."""
+    monkeypatch.setattr(enclosure, "_newton", lambda logits, *game: logits)
+    with ctx.workprec(256):
+        played = planted.play(planted.Instance(**GAME, share=1.0), lambda beta: beta)
+        enclosed = enclose_nash(played.advantage, played.log_ref, played.beta)
+        for entry, truth in zip(enclosed, played.log_nash, strict=True):
+            assert entry.contains(truth)
+            assert 1e-20 < float(entry.rad()) < 1e-3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -234,8 +245,10 @@ def test_draws_cover_what_they_promise():
 
 
 def test_ends_of_a_ball_are_rounded_outwards():
-    third = arb(1) / 3
-    assert arb(above(third)) >= third >= arb(below(third))
+    with ctx.workprec(256):
+        third = arb(1) / 3  # the double nearest to it is below, that nearest to its double above
+        for value in (third, 2 * third):
+            assert arb(above(value)) > value > arb(below(value))
     assert above(arb(1)) == below(arb(1)) == 1
     assert above(arb.nan()) == above(arb.pos_inf()) == np.inf
     assert below(arb.nan()) == -np.inf
