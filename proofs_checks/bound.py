@@ -107,6 +107,14 @@ def planted_reference(game: Game, log_nash: Array) -> Array:
     return logspace.normalise(log_nash - payoff(game.advantage, log_nash) / game.beta)
 
 
+def moved(values: Array) -> Array:
+    """Return where a metric ``[..., R]`` is no longer the start's: before that a bound says nothing.
+
+    At step 0 most bounds are the measured number itself, and an optimistic first step only extrapolates.
+    """
+    return values != values[..., :1]
+
+
 def worst(ratios: Any, first: int = 1) -> tuple[int, int, float]:
     """Return instance, step index and value of the largest of ``[N, R]`` ratios from record ``first`` on.
 

@@ -116,7 +116,8 @@ def judge_claim(variant: str, claim: Claim, effort: Effort) -> Outcome:
             }
         # tiny steps keep both sides of a bound near the start: tightness shows at the end of the range
         full = np.asarray(part.bank.share) == 1.0
-        longest = max(longest, bounds.worst(ratios[full], 2)[2])
+        moved = bounds.moved(part.method[measure])
+        longest = max(longest, bounds.worst(np.where(moved, ratios, 0.0)[full])[2])
         wrong, _ = _ratios(claim, part, part.control[measure])
         control = max(control, bounds.worst(wrong)[2])
         if not fits:
@@ -206,7 +207,7 @@ def _known(bank: Bank, step_size: Array, step: Array) -> tuple[Constants, Array]
 
 def _ratios(claim: Claim, part: Measured, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     columns = Constants(*(np.asarray(entry)[:, None] for entry in part.constants))
-    step = np.arange(values.shape[1], dtype=float)[None, :]
+    step = jnp.arange(float(values.shape[1]))[None, :]
     ceiling = np.broadcast_to(np.asarray(claim.bound(step, columns)), values.shape)
     ratios = bounds.ratio(claim, values, ceiling, part.delta, columns.beta)
     return np.asarray(ratios), ceiling

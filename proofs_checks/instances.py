@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf import logspace
-from tabular.families import from_upper
 from tabular.games import Game
 from tabular.nash import solve_regularised
 
@@ -135,14 +134,14 @@ def _build(
         key, size, kind, reference, start, beta = args
         game_key, reference_key, nash_key, start_key = jax.random.split(key, 4)
         present = jnp.arange(width) < size
-        preference = jnp.where(present[:, None] & present[None, :], _matrix(game_key, size, kind, width), 0.5)
+        upper = jnp.where(present[:, None] & present[None, :], _above(game_key, size, kind, width), 0.0)
+        advantage = upper - upper.T
         log_ref = _reference(reference_key, size, reference, present)
         planted = logspace.normalise(jnp.where(present, 2 * jax.random.normal(nash_key, (width,)), -jnp.inf))
-        advantage = preference - 0.5
         derived = logspace.normalise(planted - advantage @ jnp.exp(planted) / beta)
         is_planted = kind == KINDS.index("planted")
         log_ref = jnp.where(is_planted, derived, log_ref)
-        solved = solve_regularised(preference, log_ref, beta).log_policy
+        solved = solve_regularised(advantage + 0.5, log_ref, beta).log_policy
         log_nash = jnp.where(is_planted, planted, solved)
         spread = jnp.asarray([0.0, 2.0, 8.0])[start]
         drawn = logspace.normalise(
@@ -158,7 +157,8 @@ def _build(
     return Bank(game, log_nash, first, share, size, kind, reference)
 
 
-def _matrix(key: Array, size: Array, kind: Array, width: int) -> Array:
+def _above(key: Array, size: Array, kind: Array, width: int) -> Array:
+    """Return the upper triangle of an advantage; the lower is minus it, to the last bit."""
     uniform = jax.random.uniform(key, (width, width))
     draw = jax.random.normal(key, (3, width))
     score = 2 * draw[0]
@@ -177,7 +177,7 @@ def _matrix(key: Array, size: Array, kind: Array, width: int) -> Array:
         best,
         coin,
     )
-    return from_upper(jnp.stack(tables)[kind])
+    return jnp.triu(jnp.stack(tables)[kind] - 0.5, 1)
 
 
 def _reference(key: Array, size: Array, reference: Array, present: Array) -> Array:

@@ -1,0 +1,116 @@
+"""A user's own claim: it holds, fails with its instance printed, or is refused by assumption."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nlhf import InputError, egpo, nash_md, nash_mirror_prox
+from proofs_checks import assert_claim, check
+from tabular import families
+from tabular.games import make_game, with_beta
+from tabular.oracle import sampled
+
+GAMES = [
+    make_game(
+        families.uniform_skew(jax.random.key(1), 4), families.random_reference(jax.random.key(2), 4), 0.1
+    ),
+    make_game(families.rock_paper_scissors(5), np.log([0.35, 0.25, 0.2, 0.15, 0.05]), 1.0),
+]
+
+
+def longest(beta):
+    return egpo(1 / (beta + 0.5), beta)
+
+
+def test_a_claim_holds_on_games_of_two_sizes_and_betas():
+    verdict = check("egpo.kl", longest, GAMES, num_steps=60)
+    assert verdict.holds
+    assert 0.3 < verdict.worst <= 1
+    assert verdict.runs == 4
+    found = verdict.witness
+    assert found.measured <= found.bound
+    assert found.step >= 1
+
+
+def test_half_of_a_bound_fails_and_the_instance_is_printed():
+    claim = egpo(0.5, 0.1).claims[0]
+    half = dataclasses.replace(claim, name="mine", bound=lambda step, known: 0.5 * claim.bound(step, known))
+    with pytest.raises(AssertionError) as raised:
+        assert_claim(half, longest, GAMES, num_steps=60)
+    text = str(raised.value)
+    assert text.startswith("mine: FAILS, worst measured/bound 1.")
+    for word in ("after step", "bound", "preference", "reference", "start", "beta = ", "step size"):
+        assert word in text
+    assert assert_claim(claim, longest, GAMES, num_steps=60).holds
+
+
+def test_the_key_draws_the_starts():
+    one, same, other = (
+        check("egpo.kl", longest, GAMES[0], jax.random.key(k), num_steps=20, num_starts=3) for k in (5, 5, 6)
+    )
+    assert one.worst == same.worst != other.worst
+    assert one.runs == 3
+
+
+def test_a_sampled_oracle_is_judged_in_expectation():
+    # one draw a query is far from the exact payoff: single runs break the bound, their mean does not
+    arguments = {"make_oracle": sampled(1), "num_steps": 40, "num_starts": 1}
+    game = GAMES[1]
+    method = nash_md(0.5, 1.0)
+    verdict = check("nash_md.constant.kl_sharp", method, game, num_seeds=100, **arguments)
+    assert verdict.holds
+    assert verdict.witness.standard_error > 0
+    claim = method.claims[1]
+    noiseless = dataclasses.replace(claim, bound=lambda step, known: 0.5**step * known.kl_start)
+    assert not check(noiseless, method, game, num_seeds=100, **arguments).holds
+
+
+def test_a_game_without_regularisation():
+    game = with_beta(GAMES[0], 0.0)
+    assert check("nash_mirror_prox.average", nash_mirror_prox(2.0, 0.0), game, num_steps=50).holds
+
+
+@pytest.mark.parametrize(
+    ("claim", "method", "game", "match"),
+    [
+        ("egpo.kl", egpo(0.5, 0.0), with_beta(GAMES[0], 0.0), r"beta = 0, but egpo.kl assumes a regularised"),
+        (
+            "nash_mirror_prox.average",
+            nash_mirror_prox(2.0, 0.1),
+            GAMES[0],
+            r"beta = 0.1, but nash_mirror_prox.average assumes the original game",
+        ),
+        ("egpo.kl", egpo(1.9, 0.1), GAMES[0], r"step size is 1.9, but egpo.kl assumes one in \(0, 1.66667\]"),
+        ("egpo.kl", egpo(0.0, 0.1), GAMES[0], r"step size is 0"),
+        (
+            "egpo.kl",
+            egpo(0.5, 0.2),
+            GAMES[0],
+            r"algorithm's beta is 0.2, but egpo.kl assumes that of the game",
+        ),
+        ("egpo.kll", egpo(0.5, 0.1), GAMES[0], r"'egpo.kll' is not a claim.*egpo.half_kl"),
+        ("egpo.kl", egpo(0.5, 0.1), [], r"0 games"),
+    ],
+)
+def test_what_is_outside_the_assumptions_is_refused(claim, method, game, match):
+    with pytest.raises(InputError, match=match):
+        check(claim, method, game)
+
+
+def test_numbers_that_are_no_counts_are_refused():
+    with pytest.raises(InputError, match="num_starts is 0"):
+        check("egpo.kl", longest, GAMES, num_starts=0)
+
+
+def test_float32_is_refused():
+    with jax.enable_x64(False), pytest.raises(InputError, match="jax_enable_x64"):
+        check("egpo.kl", longest, GAMES[:1])
+
+
+def test_an_excluded_action_stays_out():
+    log_ref = jnp.log(jnp.array([0.5, 0.3, 0.2, 0.0]))
+    game = make_game(families.uniform_skew(jax.random.key(3), 4), log_ref, 0.3)
+    assert check("egpo.span", longest, game, num_steps=40).holds
