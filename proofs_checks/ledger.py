@@ -33,6 +33,7 @@ from proofs_checks import (
     proximal,
     scaling,
     separations,
+    simulations,
     spectra,
     step_lemmas,
     step_rows,
@@ -45,7 +46,7 @@ MODULES = (
     *(claims, lemmas, step_lemmas, extragradient_lemmas, extragradient_bounds, omwu_lemmas, proximal),
     *(step_rows, identities, game_identities, loss_identities, gradient_identities),
     *(examples, bradley_terry, original_game, instruments, certified_lemmas),
-    *(scaling, spectra, noise, floors, separations),
+    *(scaling, spectra, noise, floors, separations, simulations),
     unchecked,
 )
 SECTIONS = ("tightness", "breaking", "certificates")
