@@ -137,7 +137,7 @@ def _judge_gradient_edge(effort: Effort) -> Outcome:
 
 
 def _judge_cycles(effort: Effort) -> Outcome:
-    betas, rng, num_steps = effort.pick((0.03,), (0.01, 0.03, 0.1)), effort.rng("cycles"), 4000
+    betas, rng, num_steps = effort.pick((0.03,), (0.01, 0.03, 0.05)), effort.rng("cycles"), 4000
     games = stack([make_game(rock_paper_scissors(CIRCLE), beta=beta) for beta in betas])
     start = logspace.normalise(games.log_ref + jnp.asarray(0.1 * rng.normal(size=games.log_ref.shape)))
     step_size = 1 / (games.beta + 0.5)
@@ -400,7 +400,7 @@ CHECKS: tuple[Check, ...] = (
     _check(
         "online_mirror_descent.cycles",
         "self-play at EGPO's step 1/(β + 1/2) never comes closer than its start: min KL of the second half",
-        f"{CIRCLE} actions in a circle, β <= 0.1",
+        f"{CIRCLE} actions in a circle, β <= 0.05 (at β = 0.1 that step is within the edge of stability)",
         _judge_cycles,
         "empirical",
     ),
