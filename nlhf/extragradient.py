@@ -59,10 +59,11 @@ def extragradient_claims(
 ) -> tuple[Claim, ...]:
     """The five claims of the family, for one member.
 
-    ``KL_t <= ρ^t KL_0`` (derived: composite mirror prox, Pinsker). ``KL(π*‖h_t) <= 2 ρ^(t-1) KL_0``: the
-    constant is proved, as 1/(1 + gβ - g²/4), up to g = √2; at g = 2 it is empirical, and what is built on it
-    inherits that: the exploitability of the half iterate (KL_t/g + KL(π*‖h)/(4β) in one step) and the span,
-    which obeys span_{t+1} <= ρ span_t + ρ g ‖h - π*‖_1.
+    ``KL_t <= ρ^t KL_0``: composite mirror prox and Pinsker. The half step is the geometric mixture of π* (weight
+    1 - ρ) and softmax(log π + g (P - 1/2)(π - π*)), whence, with Hoeffding's lemma, ``KL(π*‖h) <=
+    ρ (1 + g²/4) KL(π*‖π)``: at most 2 KL for g <= 2. On it rest the exploitability of the half iterate
+    (``KL(π*‖π)/g + KL(π*‖h)/(4β)`` in one step) and the span, which obeys ``span_{t+1} <= ρ span_t +
+    ρ g ‖h - π*‖_1``. Every link is a row of its own in the ledger of ``proofs_checks``.
 
     Args:
       method: the algorithm's name.
@@ -99,7 +100,7 @@ def extragradient_claims(
         ),
         claim(
             "half_kl",
-            "empirical",
+            "derived",
             f"KL(π*‖h_t) <= 2 ρ^(t-1) KL(π*‖π_0) for {step}",
             "kl_to_nash",
             "half",
@@ -107,7 +108,7 @@ def extragradient_claims(
         ),
         claim(
             "half_exploitability",
-            "empirical",
+            "derived",
             f"exploitability(h_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {step}",
             "exploitability",
             "half",
@@ -115,7 +116,7 @@ def extragradient_claims(
         ),
         claim(
             "exploitability",
-            "empirical",
+            "derived",
             f"exploitability(π_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {step}, t >= 1",
             "exploitability",
             "last",
@@ -123,7 +124,7 @@ def extragradient_claims(
         ),
         claim(
             "span",
-            "empirical",
+            "derived",
             f"span(log π_t - log π*) <= ρ^t span_0 + (4/β) ρ^((t-1)/2) √KL(π*‖π_0) for {step}",
             "span_to_nash",
             "last",

@@ -89,8 +89,8 @@ def _average_range(beta: Any) -> tuple[Any, Any]:
 CLAIMS = (
     Claim(
         name="omwu.kl",
-        source="method: arXiv:2105.15186 and, for preferences, arXiv:2512.24818",
-        status="empirical",
+        source="method: arXiv:2105.15186, for preferences arXiv:2512.24818; constants derived",
+        status="derived",
         statement="KL(π*‖π_t) <= (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= min(1/(2β + 1), 1/2)",
         metric="kl_to_nash",
         iterate="last",
@@ -101,8 +101,8 @@ CLAIMS = (
     ),
     Claim(
         name="omwu.half_kl",
-        source="method: arXiv:2105.15186",
-        status="empirical",
+        source="as omwu.kl",
+        status="derived",
         statement="KL(π*‖h_t) <= 2 (1 - ηβ)^(t-1) KL(π*‖π_0) for η <= min(1/(2β + 1), 1/2)",
         metric="kl_to_nash",
         iterate="half",
@@ -161,6 +161,9 @@ def omwu(step_size: Any, beta: Any) -> Algorithm:
       policy, for ``η <= min(1/(2β + 1), 1/2)``; the first also for η <= 1/(1 + β). For
       β = 0 and η <= 1/√2 the averaged extrapolated policy's exploitability is at most
       ``(log(1/min π_0)/η + η/4)/t``.
+
+    The first two follow from ``L = KL(π*‖π_t) + (√2 - 1) KL(π_t‖h_{t-1})``, which falls by 1/(1 + gβ) a step for
+    g <= 2 (β + √(β² + κ))/κ, κ = (1 + √2)² and g = η/(1 - ηβ).
 
     Reference: arXiv:2105.15186; for preferences, arXiv:2512.24818.
     """
