@@ -19,7 +19,7 @@ from nlhf import algorithms
 from nlhf.base import Algorithm, Claim, Constants
 from nlhf.errors import InputError
 from proofs_checks import bound as bounds
-from proofs_checks.controls import signed
+from proofs_checks.controls import CONTROLS, signed
 from proofs_checks.instances import Bank, build, describe
 from proofs_checks.rates import fit_linear, fit_power
 from proofs_checks.rows import Check, Effort, Outcome
@@ -89,19 +89,20 @@ class Measured(NamedTuple):
     control: dict[Measure, np.ndarray]
 
 
-def judge_claim(variant: str, claim: Claim, effort: Effort) -> Outcome:
+def judge_claim(variant: str, claim: Claim, effort: Effort, mistake: str = "") -> Outcome:
     """Measure one claim on every instance of the bank.
 
     Args:
       variant: key of ``VARIANTS``.
       claim: one of its claims.
       effort: how many instances and steps.
+      mistake: key of ``CONTROLS``, to be made in the method itself: the claim should then fail.
     """
     measure = Measure(claim.metric, claim.iterate)
     worst, longest, control, witness, instances = -math.inf, -math.inf, -math.inf, {}, 0
     fits: list[tuple[float, float]] = []
     for count, sizes in banks(effort):
-        part = measured(variant, claim.regularised, claim.step_size_range, effort, count, sizes)
+        part = measured(variant, claim.regularised, claim.step_size_range, effort, count, sizes, mistake)
         ratios, ceiling = _ratios(claim, part, part.method[measure])
         row, index, here = bounds.worst(ratios)
         instances += count
@@ -141,6 +142,7 @@ def measured(
     effort: Effort,
     count: int,
     sizes: tuple[int, ...],
+    mistake: str = "",
 ) -> Measured:
     """Run a method and its control on a bank, recording every metric that its claims name.
 
@@ -151,6 +153,7 @@ def measured(
       effort: how many steps, and the seed.
       count: instances.
       sizes: numbers of actions.
+      mistake: as for ``judge_claim``.
     """
     bank = _bank(effort, count, sizes)
     if not regularised:
@@ -164,11 +167,13 @@ def measured(
     measures = tuple(dict.fromkeys(Measure(claim.metric, claim.iterate) for claim in claims))
     both = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (bank, jnp.asarray(step_size)))
     doubled, steps = both
-    method = jax.vmap(recipe.make)(steps, doubled.game.beta)
+    method = jax.vmap(recipe.make)(steps, doubled.game.beta)._replace(claims=())
+    if mistake:
+        method = CONTROLS[mistake].apply(method)
     sign = jnp.repeat(jnp.array([1.0, -1.0]), count)
     num_steps = effort.pick(60, 150)
     trace = run(
-        signed(method._replace(claims=()), sign),
+        signed(method, sign),
         doubled.game,
         num_steps=num_steps,
         start=doubled.start,

@@ -162,8 +162,8 @@ def omwu(step_size: Any, beta: Any) -> Algorithm:
       β = 0 and η <= 1/√2 the averaged extrapolated policy's exploitability is at most
       ``(log(1/min π_0)/η + η/4)/t``.
 
-    The first two follow from ``L = KL(π*‖π_t) + (√2 - 1) KL(π_t‖h_{t-1})``, which falls by 1/(1 + gβ) a step for
-    g <= 2 (β + √(β² + κ))/κ, κ = (1 + √2)² and g = η/(1 - ηβ).
+    The first two follow from ``L = KL(π*‖π_t) + (√2 - 1) KL(π_t‖h_{t-1})``, which falls by 1/(1 + gβ) a step
+    for g <= 2 (β + √(β² + κ))/κ, κ = (1 + √2)² and g = η/(1 - ηβ).
 
     Reference: arXiv:2105.15186; for preferences, arXiv:2512.24818.
     """
