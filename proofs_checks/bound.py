@@ -15,6 +15,7 @@ import numpy as np
 
 from nlhf import logspace
 from nlhf.base import Claim, Constants
+from proofs_checks.rows import ROUNDING
 from tabular.games import Game
 from tabular.metrics import METRICS
 from tabular.payoff import payoff
@@ -110,9 +111,11 @@ def planted_reference(game: Game, log_nash: Array) -> Array:
 def moved(values: Array) -> Array:
     """Return where a metric ``[..., R]`` is no longer the start's: before that a bound says nothing.
 
-    At step 0 most bounds are the measured number itself, and an optimistic first step only extrapolates.
+    At step 0 most bounds are the measured number itself, and an optimistic first step only extrapolates: it
+    normalises the start once more, which may turn its last bits.
     """
-    return values != values[..., :1]
+    first = values[..., :1]
+    return ~(abs(values - first) <= ROUNDING * abs(first))  # so that NaN counts as moved
 
 
 def worst(ratios: Any, first: int = 1) -> tuple[int, int, float]:

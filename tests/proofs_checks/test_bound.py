@@ -71,3 +71,5 @@ def test_the_worst_leaves_out_the_start():
     table = np.array([[9.0, 0.1, 0.2], [9.0, 0.7, 0.3]])
     assert bounds.worst(table) == (1, 1, 0.7)
     assert bounds.moved(np.array([[1.0, 1.0, 0.5]])).tolist() == [[False, False, True]]
+    rounded = np.array([[1.0, 1.0 + 1e-15, np.nan]])
+    assert bounds.moved(rounded).tolist() == [[False, False, True]]
