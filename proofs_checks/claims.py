@@ -103,7 +103,7 @@ def judge_claim(variant: str, claim: Claim, effort: Effort, mistake: str = "") -
     fits: list[tuple[float, float]] = []
     for count, sizes in banks(effort):
         part = measured(variant, claim.regularised, claim.step_size_range, effort, count, sizes, mistake)
-        ratios, ceiling = _ratios(claim, part, part.method[measure])
+        ratios, ceiling = ratios_of(claim, part, part.method[measure])
         row, index, here = bounds.worst(ratios)
         instances += count
         if here > worst:
@@ -119,7 +119,7 @@ def judge_claim(variant: str, claim: Claim, effort: Effort, mistake: str = "") -
         full = np.asarray(part.bank.share) == 1.0
         moved = bounds.moved(part.method[measure])
         longest = max(longest, bounds.worst(np.where(moved, ratios, 0.0)[full])[2])
-        wrong, _ = _ratios(claim, part, part.control[measure])
+        wrong, _ = ratios_of(claim, part, part.control[measure])
         control = max(control, bounds.worst(wrong)[2])
         if not fits:
             fits = _fits(claim, part, part.method[measure])
@@ -210,7 +210,14 @@ def _known(bank: Bank, step_size: Array, step: Array) -> tuple[Constants, Array]
     return jax.vmap(one)(bank, step_size)
 
 
-def _ratios(claim: Claim, part: Measured, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ratios_of(claim: Claim, part: Measured, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return measured/bound, less what rounding can add, and the bound, ``[N, R]`` each.
+
+    Args:
+      claim: one of the claims of the batch's method.
+      part: the batch.
+      values: ``[N, R]`` what was measured.
+    """
     columns = Constants(*(np.asarray(entry)[:, None] for entry in part.constants))
     step = jnp.arange(float(values.shape[1]))[None, :]
     ceiling = np.broadcast_to(np.asarray(claim.bound(step, columns)), values.shape)
