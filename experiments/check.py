@@ -70,7 +70,7 @@ def main(command: commands.Check) -> None:
         whole = command.algorithm is None and command.claim is None
         if folder is not None:
             _check_replaceable(folder, effort, whole)
-        entries = ledgers.entries(checks, with_evidence=command.claim is None)
+        entries = ledgers.entries(checks, effort)
         origin = _provenance()
         values = _judge(entries, effort, _store(folder, effort), quiet=command.json)
         ledger = ledgers.assemble(effort, origin, values, part=not whole)

@@ -87,7 +87,7 @@ def readme_table(ledger: Mapping[str, Any]) -> str:
             shown = row["status"] if verdict == "holds" else f"{row['status']}, {verdict}"
             measured = [
                 shown,
-                "" if longest is None else report.number(_rounded(longest)),
+                f"{longest:.4g}" if isinstance(longest, int | float) else "",
                 report.rates(row),
                 report.breaks(ledger, row),
             ]
@@ -118,7 +118,3 @@ def refresh(path: pathlib.Path, ledger: Mapping[str, Any]) -> bool:
     if fresh != text:
         io.write_files(path.parent, {path.name: fresh.encode()})
     return True
-
-
-def _rounded(value: Any) -> Any:
-    return round(value, 4) if isinstance(value, float) and value >= 0.1 else value

@@ -104,9 +104,9 @@ class Check:
     claim: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
     """Only the row of this name, e.g. egpo.kl."""
     quick: bool = False
-    """Few instances a row, about a minute; this is the default."""
+    """Few instances a row, minutes, most of them compiling; this is the default."""
     full: bool = False
-    """Thousands of instances a row, up to 15 minutes."""
+    """Thousands of instances a row, and searches for the tightest and the breaking ones; up to 15 minutes."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Root of all random draws, >= 0."""
     json: bool = False

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from proofs_checks import (
     bradley_terry,
+    breaking,
     certified_lemmas,
     certify,
     claims,
@@ -37,6 +38,7 @@ from proofs_checks import (
     spectra,
     step_lemmas,
     step_rows,
+    tightness,
     unchecked,
 )
 from proofs_checks.rows import Check, Effort, Row, decide
@@ -58,9 +60,13 @@ def certificate(name: str, effort: Effort) -> dict[str, Any]:
     return found._asdict()
 
 
-EVIDENCE: tuple[tuple[str, Sequence[str], Callable[[str, Effort], Mapping[str, Any]]], ...] = (
+Measure = Callable[[str, Effort], Mapping[str, Any]]
+EVIDENCE: tuple[tuple[str, Sequence[str], Measure], ...] = (
+    ("tightness", tightness.NAMES, tightness.tightest),
+    ("breaking", breaking.NAMES, breaking.breaking),
     ("certificates", tuple(certify.claimed()), certificate),
 )
+SEARCHES = ("tightness", "breaking")  # minutes of compilation, and no verdict: not in a quick run
 
 
 class Entry(NamedTuple):
@@ -92,24 +98,22 @@ def collect() -> tuple[Check, ...]:
     return checks
 
 
-def entries(checks: Sequence[Check], with_evidence: bool = True) -> tuple[Entry, ...]:
-    """Cut checks into units of work.
+def entries(checks: Sequence[Check], effort: Effort) -> tuple[Entry, ...]:
+    """Cut checks into units of work: their rows, and the evidence about the claims and methods among them.
 
     Args:
       checks: what to judge.
-      with_evidence: also tightness, breaking points and certificates of the claims and algorithms among them.
+      effort: a quick run makes no searches for tight and for breaking instances.
     """
     rows = [Entry("rows", check.name, functools.partial(judge, check)) for check in checks]
-    if not with_evidence:
-        return tuple(rows)
     about = {check.name for check in checks} | {check.subject for check in checks}
-    extra = [
+    evidence = [
         Entry(section, name, functools.partial(measure, name))
         for section, names, measure in EVIDENCE
         for name in names
-        if name in about
+        if name in about and not (effort.quick and section in SEARCHES)
     ]
-    return tuple(rows + extra)
+    return tuple(rows + evidence)
 
 
 def judge(check: Check, effort: Effort) -> dict[str, Any]:

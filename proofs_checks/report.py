@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -209,7 +210,8 @@ def _statement(row: Row) -> str:
 
 
 def _sentence(text: str) -> str:
-    plain = " ".join(text.split())
+    # what Markdown would take for emphasis or for a tag
+    plain = re.sub(r"(\*|`|(?<!\w)_|<(?=[\w/!]))", r"\\\1", " ".join(text.split()))
     return plain if plain.endswith(".") else plain + "."
 
 
