@@ -55,7 +55,12 @@ def _signed_payoff(payoff: Callable, sign: Any, key: Any, policy: Any) -> Any:
 
 
 def _transposed(method: Algorithm) -> Algorithm:
-    return signed(method, -1.0)
+    # the sign as code, not as a leaf, which a batch would have to carry
+    return method._replace(step=Partial(_transposed_step, method.step))
+
+
+def _transposed_step(step: Callable, *arguments: Any) -> Any:
+    return _signed_step(step, -1.0, *arguments)
 
 
 def _half_pull(method: Algorithm) -> Algorithm:
