@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from nlhf import logspace
 from proofs_checks.instances import Bank, build
-from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome
 from proofs_checks.variational import log_softmax, witness_of
 from tabular.metrics import METRICS
 
@@ -201,45 +201,6 @@ def _monotone(effort: Effort) -> Outcome:
     )
 
 
-def _ratio(pair: Pair, below: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """``below / above`` for β times divergences: their roots move by √β times the rounding of logarithms."""
-    delta = pair.rounding() * np.sqrt(pair.beta)
-    root = np.maximum(np.sqrt(np.maximum(below, 0)) - delta, 0)
-    return np.where(root > 0, root**2 / np.where(root > 0, above, 1.0), 0.0)
-
-
-def _sandwich(lower: bool, effort: Effort) -> Outcome:
-    """``β KL(π‖π*) <= gap <= β KL(π‖π*) + KL(π*‖π)/(4β)``, near the equilibrium and far from it."""
-    pair = pair_of(effort)
-    ratios, controls = [], []
-    for log_policy in (pair.first, pair.second):
-        gap = pair.beta * pair.bregman(log_policy, pair.response(log_policy))
-        reverse, forward = (
-            pair.bregman(*tables) for tables in ((log_policy, pair.log_nash), (pair.log_nash, log_policy))
-        )
-        if lower:
-            ratios.append(_ratio(pair, pair.beta * reverse, gap))
-            controls.append(_ratio(pair, pair.beta * (reverse + forward), gap))
-        else:
-            ratios.append(_ratio(pair, gap, pair.beta * reverse + forward / (4 * pair.beta)))
-            controls.append(_ratio(pair, gap, pair.beta * reverse))
-    control = "both divergences on the left" if lower else "without KL(π*‖π)/(4β)"
-    return outcome_of(pair, np.maximum(*ratios), control, np.maximum(*controls), 1 + ROUNDING)
-
-
-def _reference_distance(effort: Effort) -> Outcome:
-    pair = pair_of(effort)
-    distance = pair.kl(pair.log_nash, pair.log_ref)
-    index = int(np.argmax(distance * 2 * pair.beta))
-    return Outcome(
-        len(distance),
-        float((distance * 2 * pair.beta).max()),
-        "KL(π*‖π_ref) <= 1/(8β)",
-        float((distance * 8 * pair.beta).max()),
-        witness=witness_of(pair.bank, index),
-    )
-
-
 def _check(
     kind: str, name: str, statement: str, assumptions: str, judge: Callable, source: str = "derived"
 ) -> Check:
@@ -271,26 +232,5 @@ CHECKS: tuple[Check, ...] = (
         "any p, q of full support, β from 1e-3 to 10",
         _monotone,
         "behind the uniqueness of arXiv:2312.00886, Proposition 1; derived",
-    ),
-    _check(
-        "lemma",
-        "game.gap_above_divergence",
-        "β KL(π‖π*) <= max_u P_β(u ≻ π) - 1/2",
-        _ANY,
-        functools.partial(_sandwich, True),
-    ),
-    _check(
-        "lemma",
-        "game.gap_below_divergences",
-        "max_u P_β(u ≻ π) - 1/2 <= β KL(π‖π*) + KL(π*‖π)/(4β)",
-        _ANY,
-        functools.partial(_sandwich, False),
-    ),
-    _check(
-        "lemma",
-        "game.nash_near_reference",
-        "KL(π*‖π_ref) <= 1/(2β)",
-        "β from 1e-3 to 10",
-        _reference_distance,
     ),
 )
