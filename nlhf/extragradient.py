@@ -55,7 +55,12 @@ def half_rate(constants: Constants, *, composite: Composite) -> Array:
 
 
 def extragradient_claims(
-    method: str, source: str, step: str, composite: Composite, kl_range: Range, other_range: Range
+    method: str,
+    source: str,
+    composite: Composite,
+    steps: tuple[str, str],
+    kl_range: Range,
+    other_range: Range,
 ) -> tuple[Claim, ...]:
     """The five claims of the family, for one member.
 
@@ -68,8 +73,8 @@ def extragradient_claims(
     Args:
       method: the algorithm's name.
       source: where the method and the order of its rate come from.
-      step: the range of the step size, in the algorithm's own symbol, for g <= 2.
       composite: ``composite(step_size, beta) -> g``.
+      steps: the two ranges that follow, in words and the algorithm's own symbols.
       kl_range: step sizes at which the contraction of KL is proved.
       other_range: step sizes with g <= 2.
     """
@@ -92,7 +97,7 @@ def extragradient_claims(
         claim(
             "kl",
             "derived",
-            "KL(π*‖π_t) <= ρ^t KL(π*‖π_0)",
+            f"KL(π*‖π_t) <= ρ^t KL(π*‖π_0) for {steps[0]}",
             "kl_to_nash",
             "last",
             bound=kl,
@@ -101,7 +106,7 @@ def extragradient_claims(
         claim(
             "half_kl",
             "derived",
-            f"KL(π*‖h_t) <= 2 ρ^(t-1) KL(π*‖π_0) for {step}",
+            f"KL(π*‖h_t) <= 2 ρ^(t-1) KL(π*‖π_0) for {steps[1]}",
             "kl_to_nash",
             "half",
             bound=half_kl,
@@ -109,7 +114,7 @@ def extragradient_claims(
         claim(
             "half_exploitability",
             "derived",
-            f"exploitability(h_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {step}",
+            f"exploitability(h_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {steps[1]}",
             "exploitability",
             "half",
             bound=exploitability,
@@ -117,7 +122,7 @@ def extragradient_claims(
         claim(
             "exploitability",
             "derived",
-            f"exploitability(π_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {step}, t >= 1",
+            f"exploitability(π_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {steps[1]}, t >= 1",
             "exploitability",
             "last",
             bound=exploitability,
@@ -125,7 +130,7 @@ def extragradient_claims(
         claim(
             "span",
             "derived",
-            f"span(log π_t - log π*) <= ρ^t span_0 + (4/β) ρ^((t-1)/2) √KL(π*‖π_0) for {step}",
+            f"span(log π_t - log π*) <= ρ^t span_0 + (4/β) ρ^((t-1)/2) √KL(π*‖π_0) for {steps[1]}",
             "span_to_nash",
             "last",
             bound=span,

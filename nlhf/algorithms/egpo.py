@@ -60,8 +60,8 @@ def _range(beta: Any) -> tuple[Any, Any]:
 CLAIMS = extragradient_claims(
     "egpo",
     source="method: arXiv:2503.08942; constants derived, as for mirror prox with g = η/(1 - ηβ)",
-    step="η <= 1/(β + 1/2), that is g <= 2",
     composite=_composite,
+    steps=("ρ = 1 - ηβ, η <= 1/(β + 1/2)", "ρ = 1 - ηβ, g = η/(1 - ηβ) <= 2"),
     kl_range=_range,
     other_range=_range,
 )

@@ -77,8 +77,8 @@ CLAIMS = (
     *extragradient_claims(
         "nash_mirror_prox",
         source="method and order of the rate: arXiv:2505.19731v1; constants derived",
-        step="g <= 2",
         composite=_composite,
+        steps=("ρ = 1/(1 + gβ), g <= 2β + 2√(1 + β²)", "ρ = 1/(1 + gβ), g <= 2"),
         kl_range=_range,
         other_range=_paper_range,
     ),
