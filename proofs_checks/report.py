@@ -15,6 +15,7 @@ TITLES = {
     "losses": "Losses and gradients",
     "proximal_point": "Proximal point methods",
 }
+SHOWN = 25  # numbers of an array that a counterexample shows
 HEADER = (
     "claim",
     "verdict",
@@ -218,7 +219,8 @@ def _sentence(text: str) -> str:
 def _refuted(rows: Sequence[Row]) -> str:
     lines = [
         f"- `{row['name']}`: {_sentence(row['statement'])} Worst {number(row['worst'])} against a limit of "
-        f"{number(row['limit'])} at {_instance(row['witness'])}. Correction: {_sentence(row['control'])}"
+        f"{number(row['limit'])} at {_instance(row['witness'], SHOWN)}. Correction: "
+        f"{_sentence(row['control'])}"
         for row in rows
         if row["refuted"] and row["verdict"] == FAILS
     ]
@@ -232,7 +234,7 @@ def _tightest(ledger: Mapping[str, Any]) -> str:
             number(found["best"]),
             ", ".join(f"{number(size['best'])} (A = {size['actions']})" for size in found["by_actions"]),
             str(found["searches"]),
-            _instance(found["instance"]),
+            _instance(found["instance"], 1),
         ]
         for name, found in ledger["tightness"].items()
     ]
@@ -279,15 +281,27 @@ def _unchecked(rows: Sequence[Row]) -> str:
     return "\n".join(["## Not numerically checkable", "", *lines, ""]) if lines else ""
 
 
-def _instance(found: Any) -> str:
-    """Show the words and numbers of an instance; its arrays are in ``ledger.json``."""
-    plain = found.get("instance", found) if isinstance(found, dict) else {}
-    shown = [
-        f"{key} {number(value) if not isinstance(value, str) or 'inf' in value else value}"
-        for key, value in (plain if isinstance(plain, dict) else {}).items()
-        if isinstance(value, str | int | float) and not isinstance(value, bool)
-    ]
-    return escape(", ".join(shown[:8])) or "the instance in `ledger.json`"
+def _instance(found: Any, most: int) -> str:
+    """Show the words, the numbers and the small arrays of an instance; ``ledger.json`` has all of it."""
+    plain = found if isinstance(found, dict) else {}
+    shown = [f"{key} {_short(value)}" for key, value in plain.items() if _count(value) <= most]
+    return escape(", ".join(shown)) or "the instance in `ledger.json`"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_short(entry) for entry in value)}]"
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key} {_short(entry)}' for key, entry in value.items())})"
+    if isinstance(value, bool) or (isinstance(value, str) and "inf" not in value):
+        return str(value)
+    return number(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(_count(entry) for entry in value.values())
+    return sum(_count(entry) for entry in value) if isinstance(value, list) else 1
 
 
 def _finite(value: Any) -> bool:

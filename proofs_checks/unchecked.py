@@ -39,9 +39,9 @@ _LANGUAGE_MODELS = (
     _row(
         "nash_md.summarisation",
         "nash_md",
-        "arXiv:2312.00886, Tables 1 to 3",
+        "arXiv:2312.00886, its tables of win rates",
         "win rates of Nash-MD, self-play and RLHF policies on TL;DR summarisation",
-        f"{MODELS}; the printed table itself is a game that the figures here solve",
+        f"{MODELS}; one printed table is a game here, tabular/data/, and its equilibrium is solved",
         "empirical",
     ),
     _row(
