@@ -105,7 +105,8 @@ def breaks(ledger: Mapping[str, Any], row: Row) -> str:
     if multiples:
         return f"{min(multiples):.3g} × the range"
     tried = min(max(step for step, _ in point["grid"]) / point["proved_to"] for point in points)
-    return f"not up to {tried:.3g} × the range"
+    # a method may not be defined beyond the range
+    return f"not up to {tried:.3g} × the range" if tried > 1 else ""
 
 
 def certified(ledger: Mapping[str, Any], row: Row) -> str:
