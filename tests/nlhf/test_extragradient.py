@@ -58,7 +58,9 @@ def test_the_ranges():
 
 def test_names_and_sources_are_the_member_s():
     claims = extragradient_claims(
-        "mine", "here", "g <= 2", lambda s, b: s, lambda b: (0, 1), lambda b: (0, 2)
+        "mine", "here", lambda s, b: s, ("short", "long"), lambda b: (0, 1), lambda b: (0, 2)
     )
     assert {claim.source for claim in claims} == {"here"}
     assert all(claim.name.startswith("mine.") for claim in claims)
+    assert claims[0].statement.endswith("for short")
+    assert all("for long" in claim.statement for claim in claims[1:])
