@@ -38,7 +38,11 @@ class Figure(NamedTuple):
 
 FIGURES: dict[str, Figure] = {
     "convergence": Figure(
-        "experiments.convergence", "every NLHF algorithm on six games, measured curve beside proved bound"
+        "experiments.convergence", "every algorithm on six games, measured curves beside bounds"
+    ),
+    "slack": Figure("experiments.slack", "measured/bound of every claim, with its adversarial instance"),
+    "breaking_points": Figure(
+        "experiments.breaking_points", "step size x β: where each claim holds, is unknown, is violated"
     ),
 }
 

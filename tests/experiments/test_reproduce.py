@@ -75,8 +75,10 @@ def contents(folder):
 def test_list(nlhf, tiny):
     done = nlhf("reproduce", "--list")
     assert (done.code, done.err) == (0, "")
-    assert "tiny         two random curves" in done.out.splitlines()
-    assert any(line.startswith("convergence  ") for line in done.out.splitlines())
+    lines = done.out.splitlines()
+    assert "tiny             two random curves" in lines
+    assert [line.split()[0] for line in lines[2:]] == list(reproduce.FIGURES)
+    assert max(len(line) for line in lines) <= 80
 
 
 def test_every_listed_module_keeps_the_interface():
