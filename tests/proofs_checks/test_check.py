@@ -17,7 +17,7 @@ GAMES = [
     make_game(
         families.uniform_skew(jax.random.key(1), 4), families.random_reference(jax.random.key(2), 4), 0.1
     ),
-    make_game(families.rock_paper_scissors(5), np.log([0.35, 0.25, 0.2, 0.15, 0.05]), 1.0),
+    make_game(families.tournament(jax.random.key(7), 4), np.log([0.5, 0.25, 0.2, 0.05]), 1.0),
 ]
 
 
@@ -25,8 +25,8 @@ def longest(beta):
     return egpo(1 / (beta + 0.5), beta)
 
 
-def test_a_claim_holds_on_games_of_two_sizes_and_betas():
-    verdict = check("egpo.kl", longest, GAMES, num_steps=60)
+def test_a_claim_holds_on_two_games():
+    verdict = check("egpo.kl", longest, GAMES, num_steps=40)
     assert verdict.holds
     assert 0.3 < verdict.worst <= 1
     assert verdict.runs == 4
@@ -39,20 +39,20 @@ def test_half_of_a_bound_fails_and_the_instance_is_printed():
     claim = egpo(0.5, 0.1).claims[0]
     half = dataclasses.replace(claim, name="mine", bound=lambda step, known: 0.5 * claim.bound(step, known))
     with pytest.raises(AssertionError) as raised:
-        assert_claim(half, longest, GAMES, num_steps=60)
+        assert_claim(half, longest, GAMES, num_steps=40)
     text = str(raised.value)
     assert text.startswith("mine: FAILS, worst measured/bound 1.")
     for word in ("after step", "bound", "preference", "reference", "start", "beta = ", "step size"):
         assert word in text
-    assert assert_claim(claim, longest, GAMES, num_steps=60).holds
+    assert assert_claim(claim, longest, GAMES, num_steps=40).holds
 
 
 def test_the_key_draws_the_starts():
     one, same, other = (
-        check("egpo.kl", longest, GAMES[0], jax.random.key(k), num_steps=20, num_starts=3) for k in (5, 5, 6)
+        check("egpo.kl", longest, GAMES[0], jax.random.key(k), num_steps=40) for k in (5, 5, 6)
     )
     assert one.worst == same.worst != other.worst
-    assert one.runs == 3
+    assert one.runs == 2
 
 
 def test_a_sampled_oracle_is_judged_in_expectation():
@@ -70,7 +70,7 @@ def test_a_sampled_oracle_is_judged_in_expectation():
 
 def test_a_game_without_regularisation():
     game = with_beta(GAMES[0], 0.0)
-    assert check("nash_mirror_prox.average", nash_mirror_prox(2.0, 0.0), game, num_steps=50).holds
+    assert check("nash_mirror_prox.average", nash_mirror_prox(2.0, 0.0), game, num_steps=40).holds
 
 
 @pytest.mark.parametrize(
