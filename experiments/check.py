@@ -117,7 +117,7 @@ def unknown_claim(claim: str, names: list[str]) -> str:
     """Return the message about a claim that does not exist, with the near matches.
 
     >>> unknown_claim("egpo.lk", ["egpo.kl", "omwu.kl", "game.skew"])
-    "'egpo.lk' is not a claim; did you mean egpo.kl or omwu.kl? `nlhf check` prints all their names"
+    "'egpo.lk' is not a claim; did you mean egpo.kl? `nlhf check` prints all their names"
     """
     near = difflib.get_close_matches(claim, names, n=NEAR)
     hint = f"did you mean {' or '.join(near)}? " if near else ""

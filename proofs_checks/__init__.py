@@ -1,4 +1,14 @@
-"""The referee: does a measured run obey the theorem that an algorithm claims?"""
+"""The referee: does a measured run obey the theorem that an algorithm claims?
+
+For a claim of one's own: ``check`` and ``assert_claim``. What the project stands for is the ledger:
+
+- ``rows`` (what a check is), ``instances`` (the bank), ``bound`` (measured against promised), ``controls``
+  (mistakes), ``rates`` (fits);
+- ``claims`` (those of the algorithms), ``lemmas/`` (the links of their proofs), ``identities/`` (equalities),
+  ``dynamics/`` (noise, fitted rates, separations), ``unchecked`` (what numbers cannot decide);
+- ``ascent`` (search for worst instances), ``tightness`` and ``breaking`` by it; ``certificates/`` (balls);
+- ``ledger`` and ``report`` (all of it as JSON and as a page).
+"""
 
 from proofs_checks.check import Verdict
 from proofs_checks.check import Witness

@@ -12,35 +12,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from proofs_checks import (
-    bradley_terry,
-    breaking,
-    certified_lemmas,
-    certify,
-    claims,
-    examples,
-    extragradient_bounds,
-    extragradient_lemmas,
-    floors,
-    game_identities,
-    gradient_identities,
-    identities,
-    instruments,
-    lemmas,
-    loss_identities,
-    noise,
-    omwu_lemmas,
-    original_game,
-    proximal,
-    scaling,
-    separations,
-    simulations,
-    spectra,
-    step_lemmas,
-    step_rows,
-    tightness,
-    unchecked,
-)
+from proofs_checks import breaking, claims, tightness, unchecked
+from proofs_checks.certificates import certify
+from proofs_checks.certificates import lemmas as certified_lemmas
+from proofs_checks.dynamics import edges, floors, noise, scaling, separations, simulations, spectra
+from proofs_checks.identities import algorithms as identities
+from proofs_checks.identities import bradley_terry, examples, instruments
+from proofs_checks.identities import game as game_identities
+from proofs_checks.identities import gradients as gradient_identities
+from proofs_checks.identities import losses as loss_identities
+from proofs_checks.identities import steps as step_rows
+from proofs_checks.lemmas import extragradient as extragradient_lemmas
+from proofs_checks.lemmas import extragradient_bounds, original_game, proximal
+from proofs_checks.lemmas import game as lemmas
+from proofs_checks.lemmas import omwu as omwu_lemmas
+from proofs_checks.lemmas import steps as step_lemmas
 from proofs_checks.rows import Check, Effort, Row, decide
 
 FORMAT = 1
@@ -48,7 +34,7 @@ MODULES = (
     *(claims, lemmas, step_lemmas, extragradient_lemmas, extragradient_bounds, omwu_lemmas, proximal),
     *(step_rows, identities, game_identities, loss_identities, gradient_identities),
     *(examples, bradley_terry, original_game, instruments, certified_lemmas),
-    *(scaling, spectra, noise, floors, separations, simulations),
+    *(scaling, spectra, noise, floors, edges, separations, simulations),
     unchecked,
 )
 SECTIONS = ("tightness", "breaking", "certificates")

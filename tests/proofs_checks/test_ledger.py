@@ -28,8 +28,8 @@ def make_check(name, worst=0.5, control=2.0, refuted=False, subject="game", judg
 def test_no_row_is_forgotten():
     """Whatever module of the package has rows, they are in the ledger."""
     collected = {id(check) for check in ledger.collect()}
-    for found in pkgutil.iter_modules(proofs_checks.__path__):
-        module = importlib.import_module(f"proofs_checks.{found.name}")
+    for found in pkgutil.walk_packages(proofs_checks.__path__, "proofs_checks."):
+        module = importlib.import_module(found.name)
         for check in getattr(module, "CHECKS", ()):
             assert id(check) in collected, f"{check.name} of {found.name} is not collected"
 

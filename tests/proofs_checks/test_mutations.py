@@ -6,8 +6,9 @@ no mistake can break would be worth little. ``pytest -m slow -s`` prints the tab
 
 import pytest
 
-from proofs_checks import claims, variational
+from proofs_checks import claims
 from proofs_checks.controls import CONTROLS
+from proofs_checks.identities import variational
 from proofs_checks.rows import Effort, decide
 
 QUICK = Effort(quick=True)

@@ -1,0 +1,1 @@
+"""Equalities, exact to rounding: steps by their argmin, gradients by autodiff, worked examples."""

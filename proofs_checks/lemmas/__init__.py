@@ -1,0 +1,1 @@
+"""The inequalities inside the proofs, one by one."""
