@@ -16,6 +16,8 @@ QUICK = Effort(quick=True)
 CHECKS = (*proximal.CHECKS, *original_game.CHECKS)
 
 
+# `nlhf check --quick`, a step of CI, judges the same rows
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_row(check):
     outcome = check.judge(QUICK)
