@@ -125,20 +125,26 @@ class Constants(NamedTuple):
     span_start: Any = math.nan
 
 
+def _any_step_size(beta: Any) -> tuple[Any, Any]:
+    return 0 * beta, math.inf + 0 * beta
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Claim:
     """What a theorem promises about an algorithm's run; data only, judged elsewhere.
 
+    A claim of one's own needs a name, a metric and a bound.
+
     Attributes:
       name: short identifier, unique within the algorithm.
+      metric: a name in ``tabular.metrics.METRICS``.
+      bound: ``bound(step, constants)``, the promised ceiling of the metric after ``step`` steps.
+      iterate: ``"last"``, ``"half"`` or ``"average"``.
+      statement: the inequality in one line.
       source: arXiv id of the method and, where its text was read, the statement's number.
       status: ``"theorem"`` (as its source states it), ``"derived"`` (proved here, or the constant is ours) or
         ``"empirical"`` (no proof known to us at this range; never seen to fail).
-      statement: the inequality in one line.
-      metric: a name in ``tabular.metrics.METRICS``.
-      iterate: ``"last"``, ``"half"`` or ``"average"``.
-      bound: ``bound(step, constants)``, the promised ceiling of the metric after ``step`` steps.
       rate_kind: ``"linear"`` (metric ~ exp(-rate step)), ``"power"`` (metric ~ step^-rate) or ``"none"`` (a
         bound that does not go to zero).
       rate: ``rate(constants)``, the promised rate in the sense of ``rate_kind``; ``None`` without one.
@@ -147,15 +153,15 @@ class Claim:
     """
 
     name: str
-    source: str
-    status: str
-    statement: str
     metric: str
-    iterate: str
     bound: Callable[[Array, Constants], Array]
-    rate_kind: str
-    rate: Callable[[Constants], Array] | None
-    step_size_range: Callable[[Any], tuple[Any, Any]]
+    iterate: str = "last"
+    statement: str = "not said"
+    source: str = "not said"
+    status: str = "empirical"
+    rate_kind: str = "none"
+    rate: Callable[[Constants], Array] | None = None
+    step_size_range: Callable[[Any], tuple[Any, Any]] = _any_step_size
     regularised: bool = True
 
 

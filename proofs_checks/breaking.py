@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from proofs_checks import ascent
+from proofs_checks.certificates.certify import certify_found
 from proofs_checks.rows import Effort
 
 BETAS = (1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0)
@@ -22,6 +23,7 @@ FACTORS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.
 WITHIN = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)  # where a method ends with its range
 SIZES = (2, 3, 5, 11, 31)
 NUM_STEPS = 4
+CERTIFIED = 5  # actions up to which a violation is judged in ball arithmetic too
 EXCESS = 1e-6  # beyond what rounding can add, so that a violation is none of arithmetic
 
 
@@ -74,7 +76,7 @@ def breaking(name: str, effort: Effort) -> dict[str, Any]:
       ``holds_to`` (the largest step below the first violation at which none was found), ``violated_from``
       (``None`` if no step tried is violated), all composite steps, ``worst`` (largest ratio at the proved
       end) and ``grid`` (pairs of step and largest ratio); ``instances``: for each number of actions the
-      violating instance with the smallest step.
+      violating instance with the smallest step (``in_balls``: its verdict in ball arithmetic).
     """
     scan = SCANS[name]
     betas = np.asarray(effort.pick(BETAS[1:4:2], BETAS))
@@ -112,6 +114,8 @@ def breaking(name: str, effort: Effort) -> dict[str, Any]:
                 }
             )
         if smallest is not None:
+            if size <= CERTIFIED:
+                smallest["in_balls"] = certify_found(scan.claim, smallest, NUM_STEPS)
             instances.append(smallest)
     return {"claim": scan.claim, "points": points, "instances": instances}
 

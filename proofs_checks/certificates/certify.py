@@ -232,6 +232,27 @@ def certify_violation(
     return certify(claim, method, Instance(**instance), num_steps=num_steps, first=first)
 
 
+def certify_found(name: str, found: Mapping[str, Any], num_steps: int) -> str:
+    """Judge an instance that a search in floating point has found, in balls.
+
+    Args:
+      name: the claim, one of ``claimed()``.
+      found: JSON values of ``proofs_checks.ascent.instance_of``.
+      num_steps: steps to look at, the found one among them.
+
+    Returns:
+      ``REFUTED``: violated for certain; ``PROVED``: not violated in these steps; or ``UNDECIDED``.
+    """
+    instance = {
+        "matrix": found["advantage"],
+        "start": found["log_start"],
+        "beta": found["beta"],
+        "nash": found["log_nash"] if found["beta"] > 0 else None,
+        "step_size": found["step_size"],
+    }
+    return certify_violation(name, instance, num_steps=num_steps).verdict
+
+
 def _drawn(claim: Claim, seed: int, step_size: StepSize | None) -> Iterator[Instance]:
     rng = Effort(seed).rng("certificate." + claim.name)
     rule = step_size or STEP_SIZES.get(claim.name)
