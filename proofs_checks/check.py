@@ -229,6 +229,13 @@ def check_assumptions(claim: Claim, method: Algorithm, game: Game) -> None:
         raise InputError(
             f"the game has beta = {beta:g}, but {claim.name} assumes the original game, beta = 0; set it to 0"
         )
+    num_contexts = game.log_ref.shape[0]
+    if claim.metric == "span_to_nash" and num_contexts > 1:
+        # the span is that of the worst context, the divergence at the start a mean over them
+        raise InputError(
+            f"the game has {num_contexts} contexts, but {claim.name} assumes 1, as it bounds a span by a "
+            "divergence; judge each context as a game of its own"
+        )
     settings = hyper(method)
     own = settings.get("beta", beta)
     if abs(float(own) - beta) > 1e-12 * max(beta, 1e-300):

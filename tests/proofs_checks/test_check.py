@@ -19,6 +19,7 @@ GAMES = [
     ),
     make_game(families.tournament(jax.random.key(7), 4), np.log([0.5, 0.25, 0.2, 0.05]), 1.0),
 ]
+TWO_CONTEXTS = make_game(families.uniform_skew(jax.random.key(8), 4, 2), beta=0.1)
 
 
 def longest(beta):
@@ -91,6 +92,7 @@ def test_a_game_without_regularisation():
             GAMES[0],
             r"algorithm's beta is 0.2, but egpo.kl assumes that of the game",
         ),
+        ("egpo.span", egpo(0.5, 0.1), TWO_CONTEXTS, r"the game has 2 contexts, but egpo.span assumes 1"),
         ("egpo.kll", egpo(0.5, 0.1), GAMES[0], r"'egpo.kll' is not a claim.*egpo.half_kl"),
         ("egpo.kl", egpo(0.5, 0.1), [], r"0 games"),
     ],
@@ -114,3 +116,7 @@ def test_an_excluded_action_stays_out():
     log_ref = jnp.log(jnp.array([0.5, 0.3, 0.2, 0.0]))
     game = make_game(families.uniform_skew(jax.random.key(3), 4), log_ref, 0.3)
     assert check("egpo.span", longest, game, num_steps=40).holds
+
+
+def test_several_contexts_are_judged_together():
+    assert check("egpo.kl", longest, TWO_CONTEXTS, num_steps=40).holds
