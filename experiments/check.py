@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from experiments import commands, io, records, text
+from experiments.check_lanes import Lanes
 from experiments.progress import Progress
 from experiments.provenance import provenance
 from nlhf.errors import InputError
@@ -220,20 +221,37 @@ def _judge(
     progress = Progress()
     if not quiet:
         _print_lines(text.table([HEADER[0].ljust(wide), *_pad(HEADER[1:])], [], ALIGN))
+
+    def keep(entry: Entry, value: dict[str, Any]) -> None:
+        values[entry.section, entry.name] = value
+        if not quiet:
+            line = [_title(entry).ljust(wide), *_pad(_cells(entry.section, value))]
+            _print_lines(text.table(line, [], ALIGN).splitlines()[0])
+
+    def measure(entry: Entry) -> dict[str, Any]:
+        value = _measure(entry, effort)
+        store.put(entry, value)  # in the lane that judged it: at once
+        return value
+
     with compiling() as seconds, contextlib.closing(progress):
         for entry in entries:
             value = store.get(entry)
-            if value is None:
-                progress(_title(entry), len(entries))
-                value = _measure(entry, effort)
-                store.put(entry, value)
-            else:
+            if value is not None:
                 kept += 1
                 progress(f"{_title(entry)}, as judged before", len(entries))
-            values[entry.section, entry.name] = value
-            if not quiet:
-                line = [_title(entry).ljust(wide), *_pad(_cells(entry.section, value))]
-                _print_lines(text.table(line, [], ALIGN).splitlines()[0])
+                keep(entry, value)
+        left = [entry for entry in entries if (entry.section, entry.name) not in values]
+        lanes = Lanes(left, measure)
+        try:
+            for entry, value in lanes.results(lambda entry: progress(_title(entry), len(entries))):
+                keep(entry, value)
+        except KeyboardInterrupt:
+            lanes.abandon()
+            raise
+        finally:
+            lanes.finish()
+    # in the order of the list, whatever the lanes' order was
+    values = {(entry.section, entry.name): values[entry.section, entry.name] for entry in entries}
     if not quiet:
         elapsed = time.perf_counter() - begin
         print(_summary(values, elapsed, seconds(), kept))
