@@ -22,7 +22,6 @@ BETAS = (1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0)
 FACTORS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0)
 WITHIN = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)  # where a method ends with its range
 SIZES = (2, 3, 5, 11, 31)
-NUM_STEPS = 4
 CERTIFIED = 5  # actions up to which a violation is judged in ball arithmetic too
 EXCESS = 1e-6  # beyond what rounding can add, so that a violation is none of arithmetic
 
@@ -36,6 +35,7 @@ class Scan(NamedTuple):
       proved: ``proved(beta)``, the composite step up to which the claim is made.
       explicit: whether the method's own step is explicit, η = g/(1 + gβ).
       factors: multiples of ``proved`` that are tried first.
+      num_steps: steps of the runs; one shows an extragradient's loss, an optimistic method builds it up.
     """
 
     variant: str
@@ -43,6 +43,7 @@ class Scan(NamedTuple):
     proved: Callable[[Any], Any]
     explicit: bool
     factors: tuple[float, ...] = FACTORS
+    num_steps: int = 4
 
 
 SCANS: dict[str, Scan] = {
@@ -57,7 +58,7 @@ SCANS: dict[str, Scan] = {
         False,
     ),
     "egpo": Scan("egpo", "egpo.kl", lambda beta: 2.0 + 0 * beta, True),
-    "omwu": Scan("omwu", "omwu.long_step", lambda beta: 1.0 + 0 * beta, True),
+    "omwu": Scan("omwu", "omwu.long_step", lambda beta: 1.0 + 0 * beta, True, num_steps=24),
 }
 NAMES: tuple[str, ...] = tuple(SCANS)
 
@@ -115,7 +116,7 @@ def breaking(name: str, effort: Effort) -> dict[str, Any]:
             )
         if smallest is not None:
             if size <= CERTIFIED:
-                smallest["in_balls"] = certify_found(scan.claim, smallest, NUM_STEPS)
+                smallest["in_balls"] = certify_found(scan.claim, smallest, scan.num_steps)
             instances.append(smallest)
     return {"claim": scan.claim, "points": points, "instances": instances}
 
@@ -124,7 +125,7 @@ def _search(
     scan: Scan, name: str, size: int, betas: np.ndarray, grid: np.ndarray, effort: Effort
 ) -> tuple[np.ndarray, Any]:
     """Return the ratios ``[B, G, M]`` of M searches at each β and step, and what was found."""
-    subject = ascent.Subject(scan.variant, (scan.claim,), size, NUM_STEPS)
+    subject = ascent.Subject(scan.variant, (scan.claim,), size, scan.num_steps)
     num_searches, num_ascents = effort.pick((4, 40), (12 if size <= 5 else 8, 150))
     shape = (*grid.shape, num_searches)
     beta = np.broadcast_to(betas[:, None, None], shape).reshape(-1)
