@@ -122,7 +122,7 @@ def judge_claim(variant: str, claim: Claim, effort: Effort, mistake: str = "") -
         wrong, _ = ratios_of(claim, part, part.control[measure])
         control = max(control, bounds.worst(wrong)[2])
         if not fits:
-            fits = _fits(claim, part, part.method[measure])
+            fits = _fits(claim, part, part.method[measure], ceiling)
     detail = {"worst at the longest step": longest}
     if fits:
         share = np.array([fitted / proved for fitted, proved in fits])
@@ -225,10 +225,11 @@ def ratios_of(claim: Claim, part: Measured, values: np.ndarray) -> tuple[np.ndar
     return np.asarray(ratios), ceiling
 
 
-def _fits(claim: Claim, part: Measured, values: np.ndarray) -> list[tuple[float, float]]:
+def _fits(claim: Claim, part: Measured, values: np.ndarray, ceiling: np.ndarray) -> list[tuple[float, float]]:
     """Fitted and proved rates, of the instances whose window covers a fall by e² at least.
 
-    Before that an instance shows its transient: far from equilibrium exploitability is saturated.
+    Before that an instance shows its transient: far from equilibrium exploitability is saturated. Nor is one
+    fitted whose bound never comes below the start: there the promised decay has not begun.
     """
     if claim.rate is None:
         return []
@@ -236,7 +237,7 @@ def _fits(claim: Claim, part: Measured, values: np.ndarray) -> list[tuple[float,
     fit = fit_linear if claim.rate_kind == "linear" else fit_power
     step = np.arange(values.shape[1])
     found = []
-    for row in range(len(values)):
+    for row in np.flatnonzero(ceiling[:, -1] < values[:, 0]):
         floor = max(1e-26, float(part.delta[row, -1]) ** (1 if "span" in claim.metric else 2) * 1e4)
         try:
             result = fit(step, values[row], floor=floor)
