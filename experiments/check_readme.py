@@ -62,7 +62,7 @@ METHODS: dict[str, Method] = {
     "omwu": Method(
         "1",
         "omwu.kl",
-        "KL falls by 1 - ηβ, η <= min(1/(2β + 1), 1/2)",
+        "KL falls by 1 - ηβ, g <= 2(β + √(β² + κ))/κ, κ = (1 + √2)²",
         "arXiv:2105.15186, arXiv:2512.24818",
     ),
     "mpo": Method("1", "", "none; solves the game with β = 0", "arXiv:2410.16714"),

@@ -30,13 +30,15 @@ def kl(count: Array, constants: Constants, *, composite: Composite) -> Array:
 
 
 def half_kl(count: Array, constants: Constants, *, composite: Composite) -> Array:
-    """``2 ρ^(t-1) KL_0``."""
-    return 2 * kl(jnp.maximum(count - 1, 0), constants, composite=composite)
+    """``2 ρ^t KL_0``; the start itself, before a half step is made, has KL_0."""
+    return 2 * kl(count, constants, composite=composite)
 
 
-def exploitability(count: Array, constants: Constants, *, composite: Composite) -> Array:
-    """``(1/g + 1/(2β)) ρ^(t-1) KL_0`` from the first step on; the start may be exploitable without limit."""
-    factor = 1 / composite(constants.step_size, constants.beta) + 1 / (2 * constants.beta)
+def exploitability(count: Array, constants: Constants, *, composite: Composite, share: float) -> Array:
+    """``(1/g + ρ/(share β)) ρ^(t-1) KL_0`` from the first step on; before it there is no limit."""
+    per_step = rate(constants, composite=composite)
+    second = jnp.exp(-per_step) / (share * constants.beta)
+    factor = 1 / composite(constants.step_size, constants.beta) + second
     bound = factor * kl(jnp.maximum(count - 1, 0), constants, composite=composite)
     return jnp.where(count == 0, jnp.inf, bound)
 
@@ -106,7 +108,7 @@ def extragradient_claims(
         claim(
             "half_kl",
             "derived",
-            f"KL(π*‖h_t) <= 2 ρ^(t-1) KL(π*‖π_0) for {steps[1]}",
+            f"KL(π*‖h_t) <= 2 ρ^t KL(π*‖π_0) for {steps[1]}",
             "kl_to_nash",
             "half",
             bound=half_kl,
@@ -114,18 +116,18 @@ def extragradient_claims(
         claim(
             "half_exploitability",
             "derived",
-            f"exploitability(h_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {steps[1]}",
+            f"exploitability(h_t) <= (1/g + ρ/(2β)) ρ^(t-1) KL(π*‖π_0) for {steps[1]}",
             "exploitability",
             "half",
-            bound=exploitability,
+            bound=functools.partial(exploitability, share=2.0),
         ),
         claim(
             "exploitability",
             "derived",
-            f"exploitability(π_t) <= (1/g + 1/(2β)) ρ^(t-1) KL(π*‖π_0) for {steps[1]}, t >= 1",
+            f"exploitability(π_t) <= (1/g + ρ/(4β)) ρ^(t-1) KL(π*‖π_0) for {steps[1]}, t >= 1",
             "exploitability",
             "last",
-            bound=exploitability,
+            bound=functools.partial(exploitability, share=4.0),
         ),
         claim(
             "span",

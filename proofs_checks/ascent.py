@@ -36,6 +36,8 @@ Array = jax.Array
 LOG_BETA = (math.log(1e-3), math.log(10.0))
 VISIBLE = 1e-16  # a bound below it is not worth approaching: there rounding decides
 LEARNING_RATE = 0.05
+SATURATED = 1 - 1e-7  # decided pairs lie at infinity
+RARE = 12.0  # nats below the most likely action
 
 
 class Candidate(NamedTuple):
@@ -120,7 +122,13 @@ class Subject(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def ascend(subject: Subject, num_ascents: int, key: Array, problem: Problem) -> Found:
+def ascend(
+    subject: Subject,
+    num_ascents: int,
+    key: Array,
+    problem: Problem,
+    given: tuple[Array, Candidate] | None = None,
+) -> Found:
     """Run one search for each entry of a batch of problems.
 
     Args:
@@ -128,10 +136,14 @@ def ascend(subject: Subject, num_ascents: int, key: Array, problem: Problem) -> 
       num_ascents: gradient steps.
       key: random key of the first candidates.
       problem: the batch.
+      given: ``[N]`` booleans, and candidates to begin at where they are True.
     """
     first = jax.vmap(functools.partial(_first, subject.num_actions))(
         jax.random.split(key, len(problem.beta)), jnp.arange(len(problem.beta)), problem.beta
     )
+    if given is not None:
+        use, candidate = given
+        first = jax.tree.map(lambda new, old: jnp.where(_column(use, new), new, old), candidate, first)
     objective = functools.partial(_log_ratio, subject)
     slope = jax.vmap(jax.value_and_grad(objective))
     solver = optax.adam(LEARNING_RATE)
@@ -275,3 +287,23 @@ def instance_of(found: Found, row: int) -> dict[str, Any]:
         "log_nash": one.log_nash.tolist(),
         "log_start": one.log_start.tolist(),
     }
+
+
+def candidate_of(instance: dict[str, Any], num_actions: int) -> Candidate:
+    """Return the parameters of an instance, with actions of next to no mass added up to ``num_actions``.
+
+    Hence what breaks a claim with few actions is where the search with more of them begins.
+
+    Args:
+      instance: from ``instance_of``.
+      num_actions: at least those of the instance.
+    """
+    extra = num_actions - instance["actions"]
+    advantage = np.pad(np.asarray(instance["advantage"]), (0, extra))
+    log_nash, log_start = np.asarray(instance["log_nash"]), np.asarray(instance["log_start"])
+    return Candidate(
+        skew=jnp.asarray(np.arctanh(np.clip(2 * advantage, -SATURATED, SATURATED))),
+        nash=jnp.asarray(np.pad(log_nash, (0, extra), constant_values=log_nash.max() - RARE)),
+        offset=jnp.asarray(np.pad(log_start - log_nash, (0, extra))),
+        beta=jnp.zeros(()),
+    )

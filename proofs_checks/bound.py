@@ -52,7 +52,7 @@ def _largest(log_policy: Array) -> Array:
 
 
 def ratio(claim: Claim, measured: Array, bound: Array, delta: Array, beta: Array) -> Array:
-    """Return measured/bound after the allowance; NaN in either counts as infinite.
+    """Return measured/bound after the allowance; NaN in either, or a negative bound, counts as infinite.
 
     Args:
       claim: for its metric.
@@ -73,7 +73,7 @@ def ratio(claim: Claim, measured: Array, bound: Array, delta: Array, beta: Array
     else:
         left = jnp.maximum(measured - delta, 0)
     value = jnp.where(left > 0, left / bound, 0.0)
-    return jnp.where(jnp.isnan(measured) | jnp.isnan(bound), jnp.inf, value)
+    return jnp.where(jnp.isnan(measured) | jnp.isnan(bound) | (bound < 0), jnp.inf, value)
 
 
 def constants(game: Game, log_nash: Array, start: Array, step_size: Any) -> Constants:

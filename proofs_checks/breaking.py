@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nlhf.algorithms.omwu import MEMORY
 from proofs_checks import ascent
 from proofs_checks.certificates.certify import certify_found
 from proofs_checks.rows import Effort
@@ -23,6 +24,7 @@ FACTORS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.
 WITHIN = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)  # where a method ends with its range
 SIZES = (2, 3, 5, 11, 31)
 CERTIFIED = 5  # actions up to which a violation is judged in ball arithmetic too
+PASSES = 3
 EXCESS = 1e-6  # beyond what rounding can add, so that a violation is none of arithmetic
 
 
@@ -58,7 +60,13 @@ SCANS: dict[str, Scan] = {
         False,
     ),
     "egpo": Scan("egpo", "egpo.kl", lambda beta: 2.0 + 0 * beta, True),
-    "omwu": Scan("omwu", "omwu.long_step", lambda beta: 1.0 + 0 * beta, True, num_steps=24),
+    "omwu": Scan(
+        "omwu",
+        "omwu.kl",
+        lambda beta: 2 * (beta + np.sqrt(beta**2 + MEMORY)) / MEMORY,
+        True,
+        num_steps=24,
+    ),
 }
 NAMES: tuple[str, ...] = tuple(SCANS)
 
@@ -66,7 +74,8 @@ NAMES: tuple[str, ...] = tuple(SCANS)
 def breaking(name: str, effort: Effort) -> dict[str, Any]:
     """Scan the step size of a method beyond its proved range.
 
-    Two passes: a coarse grid of factors, then a finer one inside the bracket that the first has found.
+    A coarse grid of factors, then finer ones inside the bracket that it has found. What breaks the claim with
+    few actions is where the search with more begins, so that breaking points do not rise with their number.
 
     Args:
       name: key of ``SCANS``; Nash-MD's mixture weight ends at ηβ = 1, so its scan ends there too.
@@ -84,21 +93,30 @@ def breaking(name: str, effort: Effort) -> dict[str, Any]:
     sizes = effort.pick(SIZES[1:2], SIZES)
     points: list[dict[str, Any]] = []
     instances: list[dict[str, Any]] = []
+    # for each beta, the instance with the shortest violating step so far, over all sizes
+    carried: list[dict[str, Any] | None] = [None for _ in betas]
     for size in sizes:
-        grid = [np.asarray(scan.factors) * scan.proved(beta) for beta in betas]
+        ends = [beta_found["composite_step"] if beta_found else np.inf for beta_found in carried]
+        grid = [
+            np.append(scan.factors, min(end / scan.proved(beta), scan.factors[-1])) * scan.proved(beta)
+            for beta, end in zip(betas, ends, strict=True)
+        ]
         tried: list[dict[float, float]] = [{} for _ in betas]
         smallest: dict[str, Any] | None = None
-        for _ in range(2):
-            ratios, found = _search(scan, name, size, betas, np.stack(grid), effort)
-            for b, steps in enumerate(grid):
-                tried[b].update(zip(steps.tolist(), ratios[b].max(-1).tolist(), strict=True))
-            smallest = _smaller(smallest, scan, betas, np.stack(grid), ratios, found)
+        for _ in range(PASSES):
+            steps = np.stack(grid)
+            ratios, found = _search(scan, name, size, betas, steps, carried, effort)
+            for b, row in enumerate(steps.tolist()):
+                for step, ratio in zip(row, ratios[b].max(-1).tolist(), strict=True):
+                    tried[b][step] = max(ratio, tried[b].get(step, 0.0))
+                carried[b] = _shorter(carried[b], steps[b], ratios[b], found, b)
+                smallest = _smaller(smallest, carried[b], float(scan.proved(betas[b])), size)
             brackets = [_bracket(entry) for entry in tried]
             if all(high is None for _, high in brackets):
                 break
             grid = [
-                np.linspace(low, high if high is not None else low, len(steps) + 2)[1:-1]
-                for (low, high), steps in zip(brackets, grid, strict=True)
+                np.linspace(low, high if high is not None else low, steps.shape[1] + 2)[1:-1]
+                for low, high in brackets
             ]
         for beta, entry in zip(betas, tried, strict=True):
             low, high = _bracket(entry)
@@ -122,9 +140,18 @@ def breaking(name: str, effort: Effort) -> dict[str, Any]:
 
 
 def _search(
-    scan: Scan, name: str, size: int, betas: np.ndarray, grid: np.ndarray, effort: Effort
+    scan: Scan,
+    name: str,
+    size: int,
+    betas: np.ndarray,
+    grid: np.ndarray,
+    carried: list[dict[str, Any] | None],
+    effort: Effort,
 ) -> tuple[np.ndarray, Any]:
-    """Return the ratios ``[B, G, M]`` of M searches at each β and step, and what was found."""
+    """Return the ratios ``[B, G, M]`` of M searches at each β and step, and what was found.
+
+    The first of the M begins at the instance that is carried for that β.
+    """
     subject = ascent.Subject(scan.variant, (scan.claim,), size, scan.num_steps)
     num_searches, num_ascents = effort.pick((4, 40), (12 if size <= 5 else 8, 150))
     shape = (*grid.shape, num_searches)
@@ -137,8 +164,15 @@ def _search(
         stretch=jnp.asarray(own / np.asarray(end)),
         beta=jnp.asarray(beta),
     )
+    use = np.zeros(shape, bool)
+    use[:, :, 0] = np.array([entry is not None for entry in carried])[:, None]
+    blank = {"actions": 1, "advantage": [[0.0]], "log_nash": [0.0], "log_start": [0.0]}
+    given = [ascent.candidate_of(entry or blank, size) for entry in carried]
+    candidates = jax.tree.map(
+        lambda *leaves: jnp.repeat(jnp.stack(leaves), beta.size // len(betas), 0), *given
+    )
     key = jax.random.fold_in(effort.key("breaking." + name), size)
-    found = ascent.ascend(subject, num_ascents, key, problem)
+    found = ascent.ascend(subject, num_ascents, key, problem, (jnp.asarray(use.reshape(-1)), candidates))
     return np.asarray(found.ratio).reshape(shape), found
 
 
@@ -150,25 +184,25 @@ def _bracket(tried: dict[float, float]) -> tuple[float, float | None]:
     return max(fine, default=0.0), first
 
 
-def _smaller(
-    before: dict[str, Any] | None,
-    scan: Scan,
-    betas: np.ndarray,
-    grid: np.ndarray,
-    ratios: np.ndarray,
-    found: Any,
+def _shorter(
+    before: dict[str, Any] | None, steps: np.ndarray, ratios: np.ndarray, found: Any, b: int
 ) -> dict[str, Any] | None:
-    """Return the violating instance at the smallest multiple of the proved step, of those seen so far."""
-    factor = grid / np.asarray([scan.proved(beta) for beta in betas])[:, None]
+    """Return the instance with the shortest violating step at one β: the one before, or one just found."""
     violated = ratios.max(-1) > 1 + EXCESS
     if not violated.any():
         return before
-    b, g = np.unravel_index(np.argmin(np.where(violated, factor, np.inf)), factor.shape)
-    if before is not None and before["factor"] <= factor[b, g]:
+    g = int(np.argmin(np.where(violated, steps, np.inf)))
+    if before is not None and before["composite_step"] < steps[g]:
         return before
-    row = int(np.ravel_multi_index((b, g, ratios[b, g].argmax()), ratios.shape))
-    return {
-        "factor": float(factor[b, g]),
-        "composite_step": float(grid[b, g]),
-        **ascent.instance_of(found, row),
-    }
+    row = int(np.ravel_multi_index((b, g, int(ratios[g].argmax())), (b + 1, *ratios.shape)))
+    return {"composite_step": float(steps[g]), **ascent.instance_of(found, row)}
+
+
+def _smaller(
+    before: dict[str, Any] | None, found: dict[str, Any] | None, proved: float, size: int
+) -> dict[str, Any] | None:
+    """Return, of the instances with ``size`` actions, the one at the smallest multiple of the proved step."""
+    if found is None or found["actions"] != size:
+        return before
+    factor = found["composite_step"] / proved
+    return {"factor": factor, **found} if before is None or factor < before["factor"] else before

@@ -31,6 +31,8 @@ from tabular.space import simplex
 Array = jax.Array
 Method = Algorithm | Callable[[float], Algorithm]
 SIGMAS = 3.0  # standard errors that a mean over seeds is allowed
+MIN_SEEDS = 10  # below, the standard error itself is a guess
+LOST = 1e-3  # nats: where rounding moves a log-policy this far, nothing can be judged
 START_SPREAD = 2.0  # nats: standard deviation of the random starts' logits
 
 
@@ -141,10 +143,14 @@ def check(
             'call jax.config.update("jax_enable_x64", True) before anything else'
         )
     games = [games] if isinstance(games, Game) else list(games)
-    if not games:
-        raise InputError("there are 0 games, but a claim is judged on at least 1; give a game")
-    for name, number in (("num_steps", num_steps), ("num_starts", num_starts), ("num_seeds", num_seeds)):
-        check_whole(name, number)
+    _check_arguments(claim, algorithm, games)
+    num_steps, num_starts = check_whole("num_steps", num_steps), check_whole("num_starts", num_starts)
+    num_seeds = check_whole("num_seeds", num_seeds)
+    if make_oracle is not exact and num_seeds < MIN_SEEDS:
+        raise InputError(
+            f"num_seeds is {num_seeds}, but with an oracle that is not exact a claim is read in expectation, "
+            f"and its standard error needs at least {MIN_SEEDS}; give more seeds"
+        )
     key = jax.random.key(0) if key is None else key
     verdicts = []
     for index, game in enumerate(games):
@@ -219,7 +225,8 @@ def check_assumptions(claim: Claim, method: Algorithm, game: Game) -> None:
     Raises:
       InputError: names the assumption, the value that breaks it and the mend.
     """
-    check_measure(claim.metric, game.log_ref)
+    check_measure(claim.metric, game.log_ref if claim.regularised else None)
+    _check_preferences(claim, game)
     beta = float(game.beta)
     if claim.regularised and not beta > 0:
         raise InputError(
@@ -243,14 +250,51 @@ def check_assumptions(claim: Claim, method: Algorithm, game: Game) -> None:
             f"the algorithm's beta is {float(own):g}, but {claim.name} assumes that of the game, {beta:g}; "
             "give both the same beta"
         )
-    step_size = settings.get("step_size", math.nan)
-    if not callable(step_size):
+    step_size = settings.get("step_size")
+    if step_size is not None and not callable(step_size):
         low, high = (float(end) for end in claim.step_size_range(np.asarray(beta)))
-        if not low < float(step_size) <= high * (1 + 8 * np.finfo(float).eps):
+        inside = low <= float(step_size) <= high * (1 + 8 * np.finfo(float).eps)
+        if not (inside and float(step_size) > 0):
             raise InputError(
-                f"the step size is {float(step_size):g}, but {claim.name} assumes one in ({low:g}, {high:g}] "
-                f"at beta = {beta:g}; give another step size"
+                f"the step size is {float(step_size):g}, but {claim.name} assumes one above 0 in "
+                f"[{low:g}, {high:g}] at beta = {beta:g}; give another step size"
             )
+
+
+def _check_arguments(claim: Any, algorithm: Any, games: list) -> None:
+    if not games:
+        raise InputError("there are 0 games, but a claim is judged on at least 1; give a game")
+    if not isinstance(claim, Claim | str):
+        raise InputError(f"claim is a {type(claim).__name__}, but it must be a Claim or the name of one")
+    if not isinstance(algorithm, Algorithm) and not callable(algorithm):
+        raise InputError(
+            f"algorithm is a {type(algorithm).__name__}, but it must be an Algorithm or a function of beta; "
+            "call its factory"
+        )
+    for index, game in enumerate(games):
+        if not isinstance(game, Game):
+            raise InputError(
+                f"game {index} is a {type(game).__name__}, but it must be a Game; build it by make_game"
+            )
+        if np.ndim(game.beta) or np.ndim(game.log_ref) != 2:
+            raise InputError(f"game {index} is a batch of games; give a list of single ones")
+        for leaf in jax.tree.leaves(game):
+            if jnp.asarray(leaf).dtype != jnp.float64:
+                raise InputError(
+                    f"game {index} holds {jnp.asarray(leaf).dtype} numbers, but a bound can be judged only "
+                    "in float64; build it from float64 tables after jax_enable_x64"
+                )
+
+
+def _check_preferences(claim: Claim, game: Game) -> None:
+    """Refuse a structured game, which no constructor has looked at, that is no preference game."""
+    advantage = np.asarray(dense(game.advantage))
+    skew = np.abs(advantage + advantage.swapaxes(-1, -2)).max()
+    if not np.isfinite(advantage).all() or skew > 1e-12 or np.abs(advantage).max() > 0.5 + 1e-12:
+        raise InputError(
+            f"the game's P - 1/2 reaches {np.abs(advantage).max():g} and differs from minus its transpose by "
+            f"{skew:g}, but {claim.name} assumes P + P^T = 1 with entries in [0, 1]; give preferences"
+        )
 
 
 def _judge_game(
@@ -293,6 +337,12 @@ def _judge_game(
     step = np.arange(num_steps + 1.0)
     step_size = hyper(method).get("step_size", math.nan)
     step_size = math.nan if callable(step_size) else step_size
+    lost = float(bounds.log_rounding(game, starts[0], jnp.asarray(float(num_steps)), step_size))
+    if lost > LOST:
+        raise InputError(
+            f"the game has beta = {float(game.beta):g}, but then rounding moves log-policies by {lost:.1g} "
+            "nats, and nothing can be judged; raise beta"
+        )
     ratios, ceilings = judge_runs(
         claim, jnp.asarray(mean - SIGMAS * error), game, log_nash, starts, jnp.asarray(step), step_size
     )

@@ -1,6 +1,7 @@
 """The bank of the referee: thousands of games, references, betas, step sizes and starts, from one key.
 
-Eight kinds of game meet five kinds of reference in a fixed rotation; betas spread evenly over [1e-3, 10] in
+Eight kinds of game meet five kinds of reference in a fixed rotation, starts and step sizes in a fixed
+shuffle; betas spread evenly over [1e-3, 10] in
 their logarithm, both ends included; step sizes are shares of whatever range a claim covers. Games of several
 sizes are padded to one shape (an action of reference mass 0 is out of the game), so that a whole bank is one
 batch of one compiled run.
@@ -69,22 +70,53 @@ def build(key: Array, count: int, sizes: tuple[int, ...], betas: tuple[float, fl
       sizes: numbers of actions, taken in turn; all are padded to the largest.
       betas: smallest and largest KL coefficient.
     """
+    drawn = plan(count, sizes, betas)
+    columns = (jnp.asarray(column) for column in drawn)
+    return _build(jax.random.split(key, count), *columns, max(sizes))
+
+
+class Plan(NamedTuple):
+    """What each of N instances is to be, before anything is drawn; each ``[N]``.
+
+    Attributes:
+      size: number of actions.
+      kind: index into ``KINDS``.
+      reference: index into ``REFERENCES``.
+      start: index into ``STARTS``.
+      share: of the longest step size.
+      beta: KL coefficient.
+    """
+
+    size: np.ndarray
+    kind: np.ndarray
+    reference: np.ndarray
+    start: np.ndarray
+    share: np.ndarray
+    beta: np.ndarray
+
+
+def plan(count: int, sizes: tuple[int, ...], betas: tuple[float, float] = BETAS) -> Plan:
+    """Lay out N instances.
+
+    Args:
+      count: N.
+      sizes: numbers of actions, taken in turn.
+      betas: smallest and largest KL coefficient, both taken.
+    """
     index = np.arange(count)
     low, high = np.log(betas)
     spread = (index * GOLDEN) % 1
     spread[0], spread[-1] = 0.0, 1.0
-    # the strides are coprime to the lengths before them, so that every combination comes up
     size = np.asarray(sizes)[index % len(sizes)]
-    kind = (index // len(sizes)) % len(KINDS)
-    reference = (index // len(sizes) + index // (len(sizes) * len(KINDS))) % len(REFERENCES)
-    start = (index // 3) % len(STARTS)
-    share = np.asarray(SHARES)[(index // 2) % len(SHARES)]
+    turn = index // len(sizes)
+    kind = turn % len(KINDS)
+    reference = (turn + turn // len(KINDS)) % len(REFERENCES)
+    # shuffled, equally often each: a rotation of their own would run in step with one of the others
+    rng = np.random.default_rng(count)
+    start = rng.permutation(index % len(STARTS))
+    share = np.asarray(SHARES)[rng.permutation(index % len(SHARES))]
     beta = np.exp(low + (high - low) * spread)
-    return _build(
-        jax.random.split(key, count),
-        *(jnp.asarray(column) for column in (size, kind, reference, start, share, beta)),
-        max(sizes),
-    )
+    return Plan(size, kind, reference, start, share, beta)
 
 
 def describe(bank: Bank, row: int, most: int = 8) -> dict[str, Any]:

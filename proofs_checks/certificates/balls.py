@@ -12,6 +12,7 @@ rounded value, here as in the run.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+# flint's precision is one for the process, and searches certify what they find in a thread of their own
+PRECISION = threading.RLock()
 
 Balls = np.ndarray  # of dtype object, entries arb
 Rule = Callable[..., Any]

@@ -20,7 +20,7 @@ from flint import arb, ctx
 
 from nlhf import algorithms
 from nlhf.base import Algorithm, Claim, Constants
-from proofs_checks.certificates.balls import Balls, UndecidedError, trace
+from proofs_checks.certificates.balls import PRECISION, Balls, UndecidedError, trace
 from proofs_checks.certificates.enclosure import probabilities
 from proofs_checks.certificates.planted import METRICS, Instance, Played, draw, play, span_to_nash
 from proofs_checks.rows import Effort
@@ -145,7 +145,7 @@ def certify(
     """
     certificate = Certificate(UNDECIDED, (), 0)
     for bits in precisions:
-        with ctx.workprec(bits):
+        with PRECISION, ctx.workprec(bits):
             try:
                 steps = _compare(claim, method, instance, num_steps, first)
             except UndecidedError as error:

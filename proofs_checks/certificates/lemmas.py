@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flint import arb, ctx
 
-from proofs_checks.certificates.balls import Balls, balls
+from proofs_checks.certificates.balls import PRECISION, Balls, balls
 from proofs_checks.certificates.certify import above, below
 from proofs_checks.certificates.enclosure import kl, normalise, probabilities
 from proofs_checks.certificates.planted import Instance, Played, draw, play
@@ -123,7 +123,7 @@ def _judge(name: str, right: Ratio, wrong: Ratio, control: str, effort: Effort) 
     worst = control_worst = -np.inf
     witness: dict[str, Any] = {}
     count = effort.pick(200, 3000)
-    with ctx.workprec(BITS):
+    with PRECISION, ctx.workprec(BITS):
         for index in range(count):
             instance = draw(rng, index)
             # near the start the distances are ratios of small numbers, far from it they saturate: both

@@ -295,7 +295,8 @@ def _judge(effort: Effort, name: str, delta: float, lower: Callable[[np.ndarray]
     if METHODS[name].constant:
         settled &= bound(name, runs, noise=False) < 0.1 * bound(name, runs)
     detail = {"settled": float(np.max(ratio, where=settled, initial=0.0))}
-    return Outcome(int(np.prod(runs.kl.shape[:2])), worst, label, control, witness=witness, detail=detail)
+    detail["seeds"] = float(runs.kl.shape[1])
+    return Outcome(int(runs.kl.shape[0]), worst, label, control, witness=witness, detail=detail)
 
 
 def _statement(name: str, delta: bool) -> str:
@@ -320,7 +321,8 @@ def _check(name: str, delta: float) -> Check:
         + (", then Markov's inequality" if tail else ""),
         status="derived",
         statement=_statement(name, tail),
-        assumptions=f"payoffs unbiased given the past, of range at most 1, drawn anew at each query; {span}",
+        assumptions=f"payoffs unbiased given the past, of range at most 1, drawn anew at each query; {span}; "
+        "judged less three standard errors over the seeds",
         judge=functools.partial(
             _judge, name=name, delta=delta, lower=_lower_quantile if tail else _lower_mean
         ),

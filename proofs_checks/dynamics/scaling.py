@@ -257,7 +257,7 @@ CHECKS: tuple[Check, ...] = (
             "fitted rate of log KL(π*‖π_t), upper end of its interval, >= the claimed one",
             "the step at the end of the claim's range; β in [0.1, 1]",
             functools.partial(_judge_rate, name=name),
-            "empirical" if name == "omwu" else "derived",
+            "derived",
         )
         for name in METHODS
     ),

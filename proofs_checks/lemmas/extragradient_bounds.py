@@ -1,7 +1,7 @@
 """What the extragradient's steps mean for exploitability, and for log-probabilities action by action.
 
 Write M = P - 1/2 (skew, entries within 1/2), π* for the regularised Nash policy, h and π+ for the half and
-full steps from π, g for the composite step; (prox), (nash) and (full) are in ``extragradient_lemmas``.
+full steps from π, g for the composite step; (prox), (nash) and (full) are in ``extragradient``.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def half_exploitability(case: Case) -> Sides:
 
 
 def full_exploitability(case: Case) -> Sides:
-    """``exploitability(π+) <= (1/g + 1/(2β(1 + gβ))) KL(π*‖π) <= (1/g + 1/(2β)) KL(π*‖π)`` for g <= 2.
+    """``exploitability(π+) <= (1/g + 1/(4β(1 + gβ))) KL(π*‖π)`` for g <= 2.
 
     Put K = KL(π*‖π), s = (1 + gβ) KL(π*‖π+). (full) with its coupling at most KL(h‖π) + (g²/4) KL(π+‖h)
     leaves gβ KL(π+‖h) <= K - s. (prox) at u = π* for π+ and (nash) at π+ give gβ KL(π+‖π*) <= K - s + g <M(π+
-    - h), π* - π+> <= K - s + c √(s (K - s)) <= K (1 + √(1 + c²))/2 with c² = g/(β(1 + gβ)), at most K (1 +
-    c²/4). game.sandwich_upper at π+ adds KL(π*‖π+)/(4β) <= K/(4β(1 + gβ)).
+    - h), π* - π+> <= K - s + 2 √(a s (K - s)) with a = g/(4β(1 + gβ)). game.sandwich_upper at π+ adds
+    KL(π*‖π+)/(4β) = a s/g. Together (√(K - s) + √(a s))²/g <= (1 + a) K/g, by Cauchy-Schwarz.
     """
     beta, delta = case.game.beta, case.delta
     g = 2 * case.share
     _, after = extragradient(case, g)
     left, before = exploitability(case, after), kl(case.log_nash, case.policy)
-    right = (1 / g + 1 / (2 * beta * (1 + g * beta))) * before
+    right = (1 / g + 1 / (4 * beta * (1 + g * beta))) * before
     wrong = before / (4 * beta * (1 + g * beta))
     return Sides(left, right, left, wrong, beta * kl_allowance(left / beta, delta))
 
@@ -92,7 +92,7 @@ LEMMAS = (
         "nash_mirror_prox.full_step_exploitability",
         "derived",
         "game.sandwich_upper and nash_mirror_prox.full_identity",
-        "exploitability(π+) <= (1/g + 1/(2β(1 + gβ))) KL(π*‖π)",
+        "exploitability(π+) <= (1/g + 1/(4β(1 + gβ))) KL(π*‖π)",
         EXACT + ", g <= 2",
         "only the term of KL(π*‖π+)/(4β)",
     ),

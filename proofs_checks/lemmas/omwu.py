@@ -2,7 +2,7 @@
 
 Write M = P - 1/2 (skew, entries within 1/2), π* for the regularised Nash policy, h_before for the policy of
 the last query, h = prox(π, M h_before) for the next one, π+ = prox(π, M h), g for the composite step. The
-identities (full) and (half) of ``extragradient_lemmas`` hold with h_before for π in their coupling alone:
+identities (full) and (half) of ``extragradient`` hold with h_before for π in their coupling alone:
 
     (1 + gβ) KL(π*‖π+) = KL(π*‖π) - (1 + gβ) KL(π+‖h) - KL(h‖π) - gβ KL(h‖π*) + g <M(h - h_before), π+ - h>,
     (1 + gβ) KL(π*‖h) = KL(π*‖π) - KL(h‖π) - gβ KL(h‖π*) + g <M(h - h_before), π* - h>.

@@ -3,7 +3,7 @@
 With M = P - 1/2 and a uniform reference over A actions, a policy's exploitability without regularisation is
 at most its regularised one plus β log A (game.original_exploitability). Half of ε each gives β = ε/(2 log A),
 and nash_mirror_prox.full_step_exploitability with the contraction of nash_mirror_prox.one_step from
-KL(π*‖π_0) <= log A gives, at g = 2 and for β <= 0.3, half of ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β)
+KL(π*‖π_0) <= log A gives, at g = 2 and for β <= 1/2, half of ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β)
 queries, two a step.
 """
 

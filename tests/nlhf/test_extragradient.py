@@ -33,9 +33,9 @@ def test_the_bounds_in_numbers():
     t = STEP[1:]
     expected = {
         "kl": rho**t * kl,
-        "half_kl": 2 * rho ** (t - 1) * kl,
-        "half_exploitability": (1 / g + 1 / (2 * beta)) * rho ** (t - 1) * kl,
-        "exploitability": (1 / g + 1 / (2 * beta)) * rho ** (t - 1) * kl,
+        "half_kl": 2 * rho**t * kl,
+        "half_exploitability": (1 / g + rho / (2 * beta)) * rho ** (t - 1) * kl,
+        "exploitability": (1 / g + rho / (4 * beta)) * rho ** (t - 1) * kl,
         "span": rho**t * span + 4 / beta * rho ** ((t - 1) / 2) * np.sqrt(kl),
     }
     for name, bound in expected.items():

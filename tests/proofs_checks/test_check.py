@@ -84,7 +84,12 @@ def test_a_game_without_regularisation():
             GAMES[0],
             r"beta = 0.1, but nash_mirror_prox.average assumes the original game",
         ),
-        ("egpo.kl", egpo(1.9, 0.1), GAMES[0], r"step size is 1.9, but egpo.kl assumes one in \(0, 1.66667\]"),
+        (
+            "egpo.kl",
+            egpo(1.9, 0.1),
+            GAMES[0],
+            r"step size is 1.9, but egpo.kl assumes one above 0 in \[0, 1.66667\]",
+        ),
         ("egpo.kl", egpo(0.0, 0.1), GAMES[0], r"step size is 0"),
         (
             "egpo.kl",

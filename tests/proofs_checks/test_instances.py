@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from proofs_checks import instances
+from proofs_checks import claims, instances
+from proofs_checks.rows import Effort
 from tabular.nash import relative_residual
 
 
@@ -47,6 +48,21 @@ def test_the_corners_are_in_it(bank):
     assert set(np.asarray(bank.share)) == set(instances.SHARES)
     both = {(int(k), float(s)) for k, s in zip(bank.kind, bank.share, strict=True)}
     assert len(both) == len(instances.KINDS) * len(instances.SHARES)
+
+
+@pytest.mark.parametrize("effort", [Effort(quick=True), Effort()])
+def test_every_size_and_kind_meets_the_longest_step(effort):
+    # in the banks that the claims are judged on; no policy is needed for it
+    count, sizes = claims.banks(effort)[0]
+    plan = instances.plan(count, sizes)
+    longest = plan.share == 1.0
+    for column, values in ((plan.size, sizes), (plan.kind, range(len(instances.KINDS)))):
+        assert set(column[longest]) == set(values)
+    pairs = {(int(s), float(share)) for s, share in zip(plan.size, plan.share, strict=True)}
+    assert len(pairs) == len(sizes) * len(instances.SHARES)
+    if not effort.quick:
+        at_end = {(int(s), int(k)) for s, k in zip(plan.size[longest], plan.kind[longest], strict=True)}
+        assert len(at_end) == len(sizes) * len(instances.KINDS)
 
 
 def test_same_key_same_bank(bank):
