@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from experiments import commands, io, records, text
+from experiments.check_evidence import contradictions
 from experiments.check_lanes import Lanes
 from experiments.progress import Progress
 from experiments.provenance import provenance
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 RESULTS = pathlib.Path("results")
 LEDGER, PAGE = "ledger.json", "LEDGER.md"
+HOME = "proofs_checks"  # the folder whose full ledger the README beside it shows
 LARGEST_SEED = 2**32 - 1
 NEAR = 5  # names that a message about an unknown claim suggests
 # what JAX reports of its time before a program runs
@@ -81,12 +83,15 @@ def main(command: commands.Check) -> None:
             _stage(run, ledger)
     if folder is not None:
         print(f"nlhf: wrote {LEDGER} and {PAGE} to {folder}", file=sys.stderr)
-        if whole:
-            _refresh_readme(folder, ledger)
     wrong = ledgers.unexpected(ledger["rows"])
     if wrong:
         named = ", ".join(f"{row['name']} ({row['verdict']})" for row in wrong)
         raise UnexpectedVerdictError(f"{len(wrong)} of {len(ledger['rows'])} rows not as expected: {named}")
+    against = contradictions(ledger)
+    if against:
+        raise UnexpectedVerdictError("; ".join(against))
+    if folder is not None and whole and command.full and folder.resolve().name == HOME:
+        _refresh_readme(folder, ledger)
 
 
 def select(checks: tuple[Check, ...], algorithm: str | None, claim: str | None) -> tuple[Check, ...]:
@@ -107,8 +112,7 @@ def select(checks: tuple[Check, ...], algorithm: str | None, claim: str | None) 
         return tuple(check for check in checks if algorithm in (None, check.subject))
     found = tuple(check for check in checks if check.name == claim)
     if not found:
-        names = [check.name for check in checks if algorithm in (None, check.subject)]
-        raise InputError(unknown_claim(claim, names))
+        raise InputError(unknown_claim(claim, [check.name for check in checks]))
     if algorithm not in (None, found[0].subject):
         raise InputError(f"{claim} is about {found[0].subject}, not about {algorithm}; leave out --algorithm")
     return found
@@ -120,7 +124,9 @@ def unknown_claim(claim: str, names: list[str]) -> str:
     >>> unknown_claim("egpo.lk", ["egpo.kl", "omwu.kl", "game.skew"])
     "'egpo.lk' is not a claim; did you mean egpo.kl? `nlhf check` prints all their names"
     """
-    near = difflib.get_close_matches(claim, names, n=NEAR)
+    lower = claim.lower()
+    near = difflib.get_close_matches(lower, names, n=NEAR)
+    near += [name for name in names if lower in name and name not in near][: NEAR - len(near)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{claim[:60]!r} is not a claim; {hint}`nlhf check` prints all their names"
 
@@ -167,6 +173,8 @@ def _check_options(command: commands.Check) -> None:
 
 def _folder(command: commands.Check) -> pathlib.Path | None:
     if command.out is not None:
+        if not command.out.parts:
+            raise InputError("--out is empty, but it must name a folder; give one, or . for this one")
         return command.out
     if command.algorithm is not None or command.claim is not None:
         return None
@@ -178,6 +186,11 @@ def _check_replaceable(folder: pathlib.Path, effort: Effort, whole: bool) -> Non
     from proofs_checks.ledger import FORMAT
 
     path = folder / LEDGER
+    for file in (path, folder / PAGE):
+        if file.is_dir():
+            raise InputError(
+                f"{file}: is a folder, but this run writes a file of that name; choose another --out"
+            )
     if not path.exists():
         if (folder / PAGE).exists():
             raise InputError(
@@ -245,8 +258,8 @@ def _judge(
         try:
             for entry, value in lanes.results(lambda entry: progress(_title(entry), len(entries))):
                 keep(entry, value)
-        except KeyboardInterrupt:
-            lanes.abandon()
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            lanes.abandon(130 if isinstance(error, KeyboardInterrupt) else 141)
             raise
         finally:
             lanes.finish()
@@ -318,6 +331,8 @@ def _pad(cells: tuple[str, ...] | list[str]) -> list[str]:
 
 
 def _print_lines(lines: str) -> None:
+    if sys.stdout is None:
+        return  # closed before we started
     # past the bar, where there is one; at once, for those who follow a log
     tqdm.write(lines)
     sys.stdout.flush()

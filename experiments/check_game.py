@@ -158,7 +158,13 @@ def _made(
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RangeWarning)  # the assumptions are checked, claim by claim
-        method = default(name, beta, command.step_size)
+        try:
+            method = default(name, beta, command.step_size)
+        except InputError as error:
+            if len(names) == 1:
+                raise
+            print(f"nlhf: left out: {error}", file=sys.stderr)
+            return []
         if name == "nash_prox":
             step_size = command.step_size or beta
             method = nash_prox(step_size, beta, INNER_FACTOR * num_inner(beta, step_size))

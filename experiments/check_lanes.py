@@ -6,6 +6,7 @@ use. Rows stay in one thread: they share caches, warnings filters and the precis
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
@@ -55,15 +56,21 @@ class Lanes:
         for _ in range(left):
             yield self._next(announce)
 
-    def abandon(self) -> None:
-        """Leave at once, after an interrupt: a program in compilation cannot be stopped otherwise.
+    def abandon(self, code: int) -> None:
+        """Leave the process at once if a search is in work: a program in compilation cannot be stopped.
 
         Whatever was done is on the disk by then.
+
+        Args:
+          code: exit code, 130 after an interrupt, 141 after a broken pipe.
         """
-        if self._thread.is_alive():
-            print("nlhf: interrupted", file=sys.stderr, flush=True)
+        if not self._thread.is_alive():
+            return
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if code == 130:
+                print("nlhf: interrupted", file=sys.stderr, flush=True)
             sys.stdout.flush()
-            os._exit(130)
+        os._exit(code)
 
     def finish(self) -> None:
         """Let the search in work come to its end, and start no other."""

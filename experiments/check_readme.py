@@ -116,7 +116,8 @@ def refresh(path: pathlib.Path, ledger: Mapping[str, Any]) -> bool:
     if fresh is None:
         return False
     if fresh != text:
-        io.write_files(path.parent, {path.name: fresh.encode()})
+        target = path.resolve()  # a link stays one
+        io.write_files(target.parent, {target.name: fresh.encode()})
     return True
 
 

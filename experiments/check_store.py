@@ -15,7 +15,7 @@ from proofs_checks.ledger import Entry
 
 FOLDER = ".check"
 PACKAGES = ("nlhf", "tabular", "proofs_checks")
-VERSIONS = ("jax", "jaxlib", "numpy", "scipy", "python-flint")
+VERSIONS = ("jax", "jaxlib", "numpy", "scipy", "optax", "python-flint")
 # they lay out what was measured, and measure nothing
 LAYOUT = ("proofs_checks/report.py",)
 
@@ -56,7 +56,8 @@ class Store:
         except (OSError, ValueError, InputError):
             return None  # absent or damaged: judged again
         value = data.get("value")
-        return value if data.get("key") == self.key and isinstance(value, dict) else None
+        whole = isinstance(value, dict) and data.get("digest") == _digest(value)
+        return value if whole and data.get("key") == self.key else None
 
     def put(self, entry: Entry, value: dict[str, Any]) -> None:
         """Save what an entry measured, completely or not at all.
@@ -71,8 +72,13 @@ class Store:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
-        content = json.dumps({"key": self.key, "value": value}, allow_nan=False)
+        content = json.dumps({"key": self.key, "digest": _digest(value), "value": value}, allow_nan=False)
         io.write_files(folder, {_name(entry): content.encode()})
+
+
+def _digest(value: dict[str, Any]) -> str:
+    """A damaged or edited entry is judged again, not believed."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _name(entry: Entry) -> str:

@@ -25,6 +25,8 @@ class Progress:
           total: number of units of the whole run.
         """
         self._done += 1
+        if sys.stderr is None:
+            return  # closed before we started
         if not sys.stderr.isatty():
             print(f"nlhf: {self._done + 1} of {total}: {what}", file=sys.stderr)
             return

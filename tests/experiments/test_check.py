@@ -292,11 +292,77 @@ def test_a_real_claim_end_to_end(nlhf, tmp_path, monkeypatch):
     assert row["worst"] <= row["limit"] < row["control_worst"]
 
 
+@pytest.mark.parametrize(
+    ("section", "found", "says"),
+    [
+        (
+            "certificates",
+            {"proved": 0, "refuted": 20, "undecided": 0, "worst": 2.0, "bits": 256},
+            "refuted on 20",
+        ),
+        (
+            "tightness",
+            {"best": 7.5, "searches": 3, "by_actions": [], "instance": None},
+            "reaches measured/bound 7.5",
+        ),
+        (
+            "breaking",
+            {
+                "claim": "egpo.kl",
+                "points": [
+                    {
+                        "actions": 3,
+                        "beta": 0.1,
+                        "proved_to": 2.0,
+                        "holds_to": 0.5,
+                        "violated_from": 1.0,
+                        "worst": 1.5,
+                        "grid": [[0.5, 0.9], [1.0, 1.5]],
+                    }
+                ],
+                "instances": [],
+            },
+            "egpo.kl: violated in its range with 3 actions",
+        ),
+    ],
+)
+def test_evidence_against_a_claim_fails_the_run(nlhf, rows, monkeypatch, section, found, says):
+    monkeypatch.setattr(ledger, "EVIDENCE", ((section, ("egpo.kl",), lambda name, effort: found),))
+    done = nlhf("check", "--full")
+    assert done.code == 1
+    assert says in done.err
+
+
+def test_an_edited_entry_is_judged_again(nlhf, rows, tmp_path):
+    assert nlhf("check", "--out", "a").code == 0
+    path = tmp_path / "a" / ".check" / "rows.egpo.kl.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"worst": 0.5', '"worst": 0.4'), encoding="utf-8"
+    )
+    rows.judged.clear()
+    assert nlhf("check", "--out", "a").code == 0
+    assert rows.judged == ["egpo.kl"]
+
+
+def test_near_matches_ignore_case_and_find_parts():
+    names = ["egpo.kl", "omwu.kl", "game.skew"]
+    assert "egpo.kl" in check.unknown_claim("EGPO.KL", names)
+    assert "game.skew" in check.unknown_claim("skew", names)
+
+
 def test_the_readme_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(check_readme, "METHODS", {"egpo": check_readme.METHODS["egpo"]})
     readme = tmp_path / "README.md"
     readme.write_text(f"above\n{check_readme.BEGIN}\nold\n{check_readme.END}\nbelow\n", encoding="utf-8")
-    done = nlhf("check", "--out", "referee")
+    before = readme.read_bytes()
+    # a quick ledger, one in another folder, and one with a failed row are not what the README shows
+    assert nlhf("check", "--out", "proofs_checks").code == 0
+    assert nlhf("check", "--full", "--out", "referee").code == 0
+    rows.worst["omwu.kl"] = 7.0
+    assert nlhf("check", "--full", "--seed", "1", "--out", "proofs_checks").code == 1
+    assert readme.read_bytes() == before
+    rows.worst["omwu.kl"] = 0.75
+    done = nlhf("check", "--full", "--out", "proofs_checks")
     assert done.code == 0
     assert f"the table of algorithms in {readme} is up to date" in done.err
     text = readme.read_text(encoding="utf-8")
@@ -410,7 +476,7 @@ def test_a_claim_that_fails_on_ones_own_game(nlhf, no_runs, game):
         (("--algorithm", "egpo", "--beta", "0"), ["beta = 0", "assumes", "beta > 0", "raise beta"]),
         (("--claim", "egpo.kl", "--beta", "0"), ["beta = 0", "egpo.kl assumes", "raise beta"]),
         (("--claim", "omwu.average"), ["beta = 0.1", "omwu.average assumes", "beta = 0"]),
-        (("--algorithm", "egpo", "--step-size", "5"), ["step size is 5", "egpo.kl assumes", "(0, 1.66667]"]),
+        (("--algorithm", "egpo", "--step-size", "5"), ["step size is 5", "egpo.kl assumes", "[0, 1.66667]"]),
         (("--algorithm", "nash_md", "--beta", "0"), ["beta is 0", "beta > 0"]),
         (("--claim", "egpo.lk"), ["'egpo.lk' is not a claim", "egpo.kl"]),
         (("--claim", "nash_md.constant.kl"), ["--step-size"]),

@@ -76,5 +76,5 @@ def test_after_finish_no_search_is_started():
 def test_rows_alone_start_no_thread():
     lanes = Lanes(ENTRIES[:1], lambda one: {})
     assert len(list(lanes.results(lambda one: None))) == 1
-    lanes.abandon()  # returns: nothing is alive
+    lanes.abandon(130)  # returns: nothing is alive
     assert not lanes._thread.is_alive()

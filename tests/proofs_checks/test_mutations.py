@@ -42,9 +42,8 @@ def test_every_mistake_is_caught(name, mistake):
     rows = caught_by(name, mistake)
     print(f"\n{name:24s} {mistake:18s} caught by {', '.join(rows) or 'NOTHING'}")
     assert rows
-    made = (
-        {claim.name for claim in claims.claims_of(VARIANT.get(name, name))} if name in claims.VARIANTS else ()
-    )
+    variant = VARIANT.get(name, name)
+    made = {claim.name for claim in claims.claims_of(variant)} if variant in claims.VARIANTS else set()
     if made and mistake in NOTICED:
         assert made & set(rows), "no claim notices"
 

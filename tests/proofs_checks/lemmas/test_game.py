@@ -117,10 +117,17 @@ def test_the_end_of_the_range_is_where_the_coupling_is_just_covered(cycle):
 
 @pytest.mark.parametrize("beta", [0.0, 1e-3, 0.1, 0.5, 1.0, 10.0])
 def test_omwu_s_lyapunov_range_and_half_step_cover_its_claims(beta):
-    high = next(claim for claim in omwu(0.1, 0.1).claims if claim.name == "omwu.kl").step_size_range(beta)[1]
-    g = float(high / (1 - high * beta))
     kappa = omwu_lemmas.CONSTANT
-    assert g <= 2 * (beta + np.sqrt(beta**2 + kappa)) / kappa
+    composite = {}
+    for claim in omwu(0.1, 0.1).claims:
+        if claim.status == "derived" and claim.regularised:
+            high = float(claim.step_size_range(beta)[1])
+            composite[claim.name] = high / (1 - high * beta)
+    assert set(composite) == {"omwu.kl", "omwu.half_kl"}
+    proved = 2 * (beta + np.sqrt(beta**2 + kappa)) / kappa
+    assert composite["omwu.kl"] == pytest.approx(proved, rel=1e-12)
+    g = composite["omwu.half_kl"]
+    assert g <= proved
     assert 1 + g * beta - (2 + np.sqrt(2)) * g**2 / 4 >= 0.5
 
 
@@ -132,12 +139,11 @@ def test_omwu_s_memory_weight_maximises_the_range():
 
 
 def test_full_exploitability_s_algebra_is_a_maximum_over_the_unknown_share():
-    # K - s + c √(s (K - s)) over s in [0, K], with K = 1
+    # K - s + 2 √(a s (K - s)) + a s over s in [0, K], with K = 1
     share = np.linspace(0, 1, 100_001)
-    for c in (0.1, 1.0, 10.0):
-        value = (1 - share + c * np.sqrt(share * (1 - share))).max()
-        np.testing.assert_allclose(value, (1 + np.sqrt(1 + c * c)) / 2, rtol=1e-6)
-        assert value <= 1 + c * c / 4
+    for a in (0.01, 0.3, 1.0, 10.0):
+        value = (1 - share + 2 * np.sqrt(a * share * (1 - share)) + a * share).max()
+        np.testing.assert_allclose(value, 1 + a, rtol=1e-6)
 
 
 def test_kl_allowance_covers_a_perturbed_log():
