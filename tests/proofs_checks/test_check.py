@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nlhf import InputError, egpo, nash_md, nash_mirror_prox
+from nlhf import Claim, InputError, egpo, nash_md, nash_mirror_prox, online_mirror_descent
+from nlhf.base import Info, algorithm
 from proofs_checks import assert_claim, check
 from tabular import families
 from tabular.games import make_game, with_beta
@@ -125,3 +126,53 @@ def test_an_excluded_action_stays_out():
 
 def test_several_contexts_are_judged_together():
     assert check("egpo.kl", longest, TWO_CONTEXTS, num_steps=40).holds
+
+
+def single(game):
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), game)
+
+
+@pytest.mark.parametrize(
+    ("claim", "method", "game", "match"),
+    [
+        (3, longest, GAMES[0], "claim is a int"),
+        ("egpo.kl", "egpo", GAMES[0], "algorithm is a str"),
+        ("egpo.kl", longest, [np.eye(3)], "game 0 is a ndarray, but it must be a Game"),
+        ("egpo.kl", longest, with_beta(GAMES[0], [0.1, 0.2]), "game 0 is a batch"),
+        ("egpo.kl", longest, single(GAMES[0]), "game 0 holds float32 numbers"),
+        ("egpo.kl", longest, GAMES[0]._replace(advantage=abs(GAMES[0].advantage)), r"assumes P \+ P\^T = 1"),
+        ("egpo.kl", longest, GAMES[0]._replace(advantage=3 * GAMES[0].advantage), r"entries in \[0, 1\]"),
+        ("egpo.kl", longest, with_beta(GAMES[0], 1e-14), "rounding moves log-policies"),
+    ],
+)
+def test_what_is_no_game_or_method_is_refused(claim, method, game, match):
+    with pytest.raises(InputError, match=match):
+        check(claim, method, game, num_steps=40)
+
+
+def test_a_sampled_oracle_needs_seeds():
+    with pytest.raises(InputError, match="num_seeds is 1, but"):
+        check("nash_md.constant.kl", nash_md(0.5, 1.0), GAMES[1], make_oracle=sampled(1))
+
+
+def test_a_negative_bound_holds_for_nothing():
+    claim = Claim("mine", metric="kl_to_nash", bound=lambda step, known: -1.0 + 0 * step)
+    assert not check(claim, longest, GAMES[0], num_steps=40).holds
+
+
+def test_an_algorithm_without_a_step_size_is_judged():
+    def step(key, state, oracle, space):
+        feedback = oracle.payoff(key, state.policy)
+        best = space.project(state.policy, lambda log_prob, log_ref, p: log_ref + p / 2.0, feedback)
+        return state._replace(policy=best), Info(1)
+
+    mine = algorithm(online_mirror_descent(0.1, 2.0).init.func, step)
+    # the best-response map contracts the span by 1/(2β)
+    claim = Claim("mine", metric="span_to_nash", bound=lambda step, known: known.span_start / 4.0**step)
+    assert check(claim, mine, with_beta(GAMES[0], 2.0), num_steps=40).holds
+
+
+def test_an_original_game_has_no_nash_to_be_near():
+    claim = Claim("mine", metric="kl_to_nash", bound=lambda step, known: 100 + 0 * step, regularised=False)
+    with pytest.raises(InputError, match="kl_to_nash needs log_nash"):
+        check(claim, egpo(0.5, 0.0), with_beta(GAMES[0], 0.0))
