@@ -1,11 +1,11 @@
 """Figure ``breaking_points``: step size x β, where a method's claim holds, is unknown, or is violated.
 
 Expected: no violation inside the range of a claim. Beyond it the bounds of the extragradient family go on to
-hold for a while, up to about the limit of local stability of cyclic games; that of self-play breaks at steps
-of order β. Two actions do not rotate, and need longer steps to break.
+hold for a while; they break below the limit of local stability of cyclic games, and sooner with more actions.
+That of self-play breaks at steps of order β. Two actions do not rotate, and need longer steps to break.
 
 Every dot is the worst of many gradient searches over the game, the equilibrium and the start, in runs of 4
-steps. Where none found a violation, nothing is proved; a bound may also fail only in longer runs.
+steps (24 for the optimistic method, which builds up its loss). Where none found a violation, nothing is proved; a bound may also fail only in longer runs.
 """
 
 from __future__ import annotations
