@@ -5,7 +5,8 @@ hold for a while; they break below the limit of local stability of cyclic games,
 That of self-play breaks at steps of order β. Two actions do not rotate, and need longer steps to break.
 
 Every dot is the worst of many gradient searches over the game, the equilibrium and the start, in runs of 4
-steps (24 for the optimistic method, which builds up its loss). Where none found a violation, nothing is proved; a bound may also fail only in longer runs.
+steps (24 for the optimistic method, which builds up its loss). Where none found a violation, nothing is
+proved; a bound may also fail only in longer runs.
 """
 
 from __future__ import annotations
