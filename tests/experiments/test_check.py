@@ -2,7 +2,6 @@ import json
 import pathlib
 import subprocess
 import sys
-import types
 
 import jax
 import jax.numpy as jnp
@@ -374,124 +373,9 @@ def test_the_readme_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeyp
     assert readme.read_bytes() == before
 
 
-def test_the_committed_readme_is_what_the_committed_ledger_gives():
-    """Stale? Run ``nlhf check --full --out proofs_checks``."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert check_readme.with_table(text, stored(ROOT / "proofs_checks")) == text
-
-
-def test_the_readme_names_the_claim_that_breaks_where_it_is_another():
-    kept = stored(ROOT / "proofs_checks")
-    point = {"proved_to": 2.0, "violated_from": 3.0, "grid": [[2.0, 1.0], [3.0, 1.5]]}
-    unknown = {**point, "violated_from": None}
-    at_its_end = {"proved_to": 2.0, "violated_from": None, "grid": [[2.0, 1.0]]}
-    kept["breaking"] = {
-        "egpo": {"claim": "egpo.kl", "points": [unknown, point]},
-        "omwu": {"claim": "omwu.long_step", "points": [point]},
-        "nash_mirror_prox": {"claim": "nash_mirror_prox.kl", "points": [unknown]},
-        "nash_md": {"claim": "nash_md.constant.kl_sharp", "points": [at_its_end]},
-    }
-    lines = check_readme.readme_table(kept).splitlines()
-    cells = {line.split("`")[1]: line.split(" | ")[6].strip() for line in lines[2:]}
-    assert cells["egpo"] == "1.5 × the range"
-    assert cells["omwu"] == "1.5 × the range of `omwu.long_step`"
-    assert cells["nash_mirror_prox"] == "not up to 1.5 × the range"
-    assert cells["nash_md"] == cells["mpo"] == ""
-
-
-def test_the_readme_counts_queries_as_the_algorithms_do():
-    from bank import ROWS
-
-    assert list(check_readme.METHODS) == list(ROWS)
-    for name, method in check_readme.METHODS.items():
-        assert method.queries in (str(ROWS[name].queries), "inner steps")
-        assert (method.queries == "inner steps") == (name == "nash_prox")
-
-
 def test_a_ledger_is_written_by_lines(rows):
     values = {("rows", "a"): {"x": float("1e-300")}, ("rows", "b"): {"x": 1 / 3}}
     made = ledger.assemble(Effort(), {"versions": {}}, values)
     text = check.dumps(made)
     assert json.loads(text) == json.loads(json.dumps(made))
     assert '{"x": 0.3333333333333333}' in text.splitlines()
-
-
-@pytest.fixture
-def no_runs(monkeypatch):
-    """Verdicts without runs: what is judged, not how."""
-    asked = []
-
-    def judge(claim, method, game, key, **sizes):
-        asked.append((claim.name, dict(method.step.keywords)))
-        witness = types.SimpleNamespace(
-            step=1, measured=0.5, bound=1.0, step_size=0.1, start=jnp.zeros((1, 3))
-        )
-        holds = claim.name != getattr(judge, "fails", None)
-        return types.SimpleNamespace(claim=claim, holds=holds, worst=0.5, runs=4, witness=witness)
-
-    import proofs_checks
-
-    monkeypatch.setattr(proofs_checks, "check", judge)
-    return types.SimpleNamespace(asked=asked, judge=judge)
-
-
-def test_a_game_of_ones_own(nlhf, no_runs, game):
-    done = nlhf("check", "--game", game)
-    assert done.code == 0
-    names = [name for name, _ in no_runs.asked]
-    assert {"egpo.kl", "omwu.kl", "nash_md.decreasing.kl", "nash_prox.kl"} <= set(names)
-    assert not any(name.endswith(".average") for name in names)  # they are about beta = 0
-    assert "left out" in done.err
-    assert len(done.out.splitlines()) == 2 + len(names)
-    no_runs.asked.clear()
-    assert nlhf("check", "--game", game, "--beta", "0").code == 0
-    assert [name for name, _ in no_runs.asked] == [
-        "online_mirror_descent.average",
-        "nash_mirror_prox.average",
-        "omwu.average",
-    ]
-
-
-def test_a_real_claim_on_ones_own_game(nlhf, game):
-    done = nlhf("check", "--game", game, "--claim", "nash_md.decreasing.kl", "--beta", "0.3", "--json")
-    assert done.code == 0
-    (verdict,) = json.loads(done.out)["verdicts"]
-    assert verdict["holds"]
-    assert verdict["runs"] == 4
-    assert 0 < verdict["measured"] < verdict["bound"]
-
-
-def test_a_claim_that_fails_on_ones_own_game(nlhf, no_runs, game):
-    no_runs.judge.fails = "egpo.kl"
-    done = nlhf("check", "--game", game, "--algorithm", "egpo", "--json")
-    assert done.code == 1
-    assert done.err.splitlines()[-1] == "nlhf: error: 1 of 5 claims fail on this game: egpo.kl"
-    found = json.loads(done.out)
-    assert [verdict["holds"] for verdict in found["verdicts"]] == [False, True, True, True, True]
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("--algorithm", "egpo", "--beta", "0"), ["beta = 0", "assumes", "beta > 0", "raise beta"]),
-        (("--claim", "egpo.kl", "--beta", "0"), ["beta = 0", "egpo.kl assumes", "raise beta"]),
-        (("--claim", "omwu.average"), ["beta = 0.1", "omwu.average assumes", "beta = 0"]),
-        (("--algorithm", "egpo", "--step-size", "5"), ["step size is 5", "egpo.kl assumes", "[0, 1.66667]"]),
-        (("--algorithm", "nash_md", "--beta", "0"), ["beta is 0", "beta > 0"]),
-        (("--claim", "egpo.lk"), ["'egpo.lk' is not a claim", "egpo.kl"]),
-        (("--claim", "nash_md.constant.kl"), ["--step-size"]),
-        (("--algorithm", "mpo"), ["mpo makes no claims"]),
-        (("--algorithm", "game"), ["'game' is not an algorithm"]),
-        (("--step-size", "1"), ["--step-size is 1", "--algorithm"]),
-        (("--out", "a"), ["--out", "writes nothing"]),
-        (("--beta", "-1"), ["--beta is -1"]),
-    ],
-)
-def test_a_game_outside_the_assumptions_is_refused(refused, no_runs, game, words, says):
-    refused("check", "--game", game, *words, says=says)
-    assert no_runs.asked == []
-
-
-def test_a_reference_without_full_support_is_refused(refused, no_runs, game, tmp_path):
-    (tmp_path / "reference.csv").write_text("0.5\n0.5\n0\n")
-    refused("check", "--game", game, "--reference", tmp_path / "reference.csv", says=["scissors", "is 0"])
