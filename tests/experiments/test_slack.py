@@ -42,6 +42,7 @@ def made_up() -> slack.Result:
     return slack.Result(slack.Config(), panels)
 
 
+@pytest.mark.slow
 def test_every_claim_of_the_method_is_there_and_holds(result):
     check_panels(result)
 
@@ -64,6 +65,7 @@ def check_panels(result):
             assert instance.ratio[instance.step - 1] == instance.highest
 
 
+@pytest.mark.slow
 def test_the_worst_is_that_of_the_ledger(result):
     panel = result.panels[0]
     claim = claims.claims_of("nash_md.constant")[0]
@@ -71,6 +73,7 @@ def test_the_worst_is_that_of_the_ledger(result):
     assert panel.worst.highest == outcome.detail["worst at the longest step"]
 
 
+@pytest.mark.slow
 def test_the_adversarial_instance_runs_again_to_its_ratio(result):
     for panel in result.panels:
         found = panel.adversarial.about
@@ -79,12 +82,14 @@ def test_the_adversarial_instance_runs_again_to_its_ratio(result):
         assert len(found["log_ref"]) == found["actions"]
 
 
+@pytest.mark.slow
 def test_quantiles_are_ordered(result):
     for panel in result.panels:
         for low, median, high in zip(panel.low, panel.median, panel.high, strict=True):
             assert (low or 0) <= (median or 0) <= (high or 0) <= panel.worst.highest
 
 
+@pytest.mark.slow
 def test_the_seed_decides(result):
     assert slack.run(CONFIG) == result
 
@@ -124,10 +129,18 @@ def test_quantiles_count_the_floor_as_zero_and_leave_out_what_has_not_moved():
     assert slack._quantile(rows, 0.0) == [None, None]
 
 
-def test_result_survives_json(result):
-    for one in (result, made_up()):
-        document = records.loads(records.dumps(records.encode(one)), "memory")
-        assert records.decode(slack.Result, document) == one
+def survives_json(one):
+    document = records.loads(records.dumps(records.encode(one)), "memory")
+    return records.decode(slack.Result, document) == one
+
+
+def test_a_result_survives_json():
+    assert survives_json(made_up())
+
+
+@pytest.mark.slow
+def test_a_measured_result_survives_json(result):
+    assert survives_json(result)
 
 
 def test_the_figure_has_a_panel_a_claim_and_keeps_methods_together():

@@ -77,6 +77,7 @@ def test_one_step_in_expectation_by_enumeration(share):
         assert mean > 0.02 * eta**2
 
 
+@pytest.mark.slow
 def test_a_bound_without_noise_is_rejected():
     effort = Effort(quick=True)
     runs = noise.sample(effort, "nash_md.decreasing")

@@ -25,6 +25,8 @@ MODULES = (lemmas, step_lemmas, extragradient_lemmas, extragradient_bounds, omwu
 CHECKS = tuple(itertools.chain.from_iterable(module.CHECKS for module in MODULES))
 
 
+# `nlhf check --quick`, a step of CI, judges the same rows
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_row(check):
     outcome = check.judge(QUICK)
@@ -38,6 +40,7 @@ def test_names_are_unique():
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_what_was_judged_before_it():
     first = step_lemmas.CHECKS[2].judge(QUICK)
     lemma_bank._evaluate.cache_clear()
