@@ -51,24 +51,42 @@ class Comparisons(NamedTuple):
 
     Attributes:
       context: ``[N]`` integer contexts (or prompts) that the pairs belong to.
-      first: ``[N, ...]`` first responses, in the order in which they were drawn.
-      second: ``[N, ...]`` second responses.
+      first: ``[N, ...]`` first responses, in the order in which they were drawn; a pytree of such arrays
+        where a response is more than one array (the states and actions of a segment).
+      second: likewise, the second responses.
       prefer_first: ``[N]`` labels in [0, 1], 1 where the first response was preferred.
-      mask: ``[N]`` booleans, True where the row holds a comparison.
+      weight: ``[N]`` >= 0, how often the row was observed; 0 where there is no comparison. A row of
+        weight 0 may hold anything.
     """
 
     context: Array
-    first: Array
-    second: Array
+    first: Any
+    second: Any
     prefer_first: Array
-    mask: Array
+    weight: Array
+
+
+class Calibration(NamedTuple):
+    """A term beside the losses of a fit: ``weight E_{x~ρ, y~policy}[log π(y|x) - log π_ref(y|x)]``.
+
+    At ``policy = π_ref`` it is minus the forward divergence, ``-weight KL(π_ref‖π)``: a positive weight pushes
+    the fit away from the reference (optimism), a negative one towards it (pessimism).
+
+    Attributes:
+      policy: whose responses are averaged over; held fixed, no gradient flows into it.
+      weight: any sign.
+    """
+
+    policy: Policy
+    weight: Any
 
 
 class Info(NamedTuple):
     """What every step reports beside its state.
 
     Attributes:
-      queries: how many payoff vectors P π the step asked for (EGPO: 2), the cost axis of every plot.
+      queries: the cost axis of every plot. How many payoff vectors P π the step asked for (EGPO: 2), or how
+        many labelled comparisons (XPO: 1).
     """
 
     queries: int | Array
@@ -96,8 +114,9 @@ class PolicySpace(NamedTuple):
         policy^(1 - weight) other^weight.
       project: ``project(policy, target, feedback) -> policy``, the policy nearest to the unnormalised
         log-policy ``target(log_prob, log_ref, preference)``, started from ``policy``.
-      fit: ``fit(key, policy, loss, comparisons) -> policy``, minimises the mean of
-        ``loss(log_ratio_first, log_ratio_second, prefer_first)`` over the comparisons.
+      fit: ``fit(key, policy, loss, comparisons, calibration=None) -> policy``, started from ``policy``,
+        minimises ``Σ weight loss(log_ratio_first, log_ratio_second, prefer_first)`` over the comparisons, with
+        ``log_ratio = log π - log π_ref`` of each response, plus the term of a ``Calibration``.
     """
 
     reference: Policy
@@ -177,6 +196,22 @@ class Algorithm(NamedTuple):
     init: Callable[[Policy], State]
     step: Callable[..., tuple[State, Info]]
     claims: tuple[Claim, ...] = ()
+
+
+def learner(init: Callable, step: Callable, replay: Any, **hyper: Any) -> Algorithm:
+    """Bind hyper-parameters and a replay to a method that learns from labelled pairs.
+
+    Args:
+      init: module-level function ``init(policy, *, replay)``.
+      step: module-level function ``step(key, state, oracle, space, *, replay, **hyper)``.
+      replay: a ``nlhf.replay.Replay``, what the method remembers of the comparisons.
+      **hyper: as in ``algorithm``.
+
+    Returns:
+      An ``Algorithm`` without claims: the theorems about learners are rows of the ledger, for they speak of
+      runs over seeds.
+    """
+    return Algorithm(Partial(init, replay=replay), Partial(step, replay=replay, **hyper))
 
 
 def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **hyper: Any) -> Algorithm:

@@ -96,7 +96,7 @@ def _duel(
     context = jnp.broadcast_to(jnp.arange(shape[1]), shape).reshape(-1)
     probability = entries(game.advantage, context, first, second) + 0.5
     label = jax.random.bernoulli(label_key, probability).astype(probability.dtype)
-    return Comparisons(context, first, second, label, jnp.ones(label.shape, bool))
+    return Comparisons(context, first, second, label, jnp.ones_like(label))
 
 
 def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
@@ -105,7 +105,7 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
     ``P̂(a ≻ b) = (wins of a + prior) / (comparisons of a and b + 2 prior)`` in each context.
 
     Args:
-      comparisons: labelled pairs of action indices; rows with a False mask are ignored.
+      comparisons: labelled pairs of action indices; rows of weight 0 are ignored.
       prior: pseudo-count of each side, > 0 so that unseen pairs read 1/2.
 
     Raises:
@@ -113,14 +113,14 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
         if a row names a context or an action that the game does not have.
     """
     check_number("prior", prior, open_low=True)
-    if not bool(comparisons.mask.any()):
-        raise InputError("the data set has 0 comparisons, but at least 1 is needed; check its mask")
-    labels = jnp.where(comparisons.mask, comparisons.prefer_first, 0.5)
+    present = np.asarray(comparisons.weight) > 0
+    if not present.any():
+        raise InputError("the data set has 0 comparisons, but at least 1 is needed; check its weight")
+    labels = jnp.where(jnp.asarray(present), comparisons.prefer_first, 0.5)
     if bool(((labels < 0) | (labels > 1) | jnp.isnan(labels)).any()):
         raise InputError("a label is outside [0, 1]; give 1 where the first response won and 0 where it lost")
     context, first, second = (
-        np.asarray(column)[np.asarray(comparisons.mask)]
-        for column in (comparisons.context, comparisons.first, comparisons.second)
+        np.asarray(column)[present] for column in (comparisons.context, comparisons.first, comparisons.second)
     )
 
     def make_oracle(game: Game, log_prob: Callable) -> Oracle:
@@ -146,11 +146,12 @@ def _check_index(name: str, index: np.ndarray, size: int) -> None:
 
 def _empirical_advantage(shape: tuple[int, ...], comparisons: Comparisons, prior: float) -> Array:
     num_contexts, num_actions = shape
-    weight = comparisons.mask.astype(comparisons.prefer_first.dtype)
+    weight = comparisons.weight
     table = jnp.zeros((num_contexts, num_actions, num_actions), weight.dtype)
     c, i, j = comparisons.context, comparisons.first, comparisons.second
-    wins = table.at[c, i, j].add(weight * comparisons.prefer_first)
-    wins = wins.at[c, j, i].add(weight * (1 - comparisons.prefer_first))
+    label = jnp.where(weight > 0, comparisons.prefer_first, 0.5)
+    wins = table.at[c, i, j].add(weight * label)
+    wins = wins.at[c, j, i].add(weight * (1 - label))
     total = wins + jnp.swapaxes(wins, -1, -2)
     advantage = (wins + prior) / (total + 2 * prior) - 0.5
     # a pair of an action with itself says nothing; its rounding must not leave the diagonal off zero
@@ -160,5 +161,5 @@ def _empirical_advantage(shape: tuple[int, ...], comparisons: Comparisons, prior
 def _offline_duel(comparisons: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
     """Return the whole data set in a new order: an offline judge cannot be asked about other policies."""
     del policy, opponent
-    order = jax.random.permutation(key, comparisons.mask.shape[0])
+    order = jax.random.permutation(key, comparisons.weight.shape[0])
     return jax.tree.map(lambda column: column[order], comparisons)

@@ -17,7 +17,17 @@ import optax
 from jax.tree_util import Partial
 
 from nlhf import logspace, losses
-from nlhf.base import Comparisons, Feedback, Policy, PolicySpace, Static, Target, check_number, check_whole
+from nlhf.base import (
+    Calibration,
+    Comparisons,
+    Feedback,
+    Policy,
+    PolicySpace,
+    Static,
+    Target,
+    check_number,
+    check_whole,
+)
 from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.space import log_ratio_loss
@@ -113,7 +123,7 @@ def network_space(
             log_prob=Partial(_log_prob, game.log_ref),
             mix=Partial(Mixture),
             project=Partial(_project, settings, game.log_ref),
-            fit=Partial(_fit, settings, game.log_ref),
+            fit=Partial(_fit, settings, game),
         )
 
     return make_space
@@ -154,30 +164,48 @@ def _project(settings: Static, log_ref: Array, policy: Policy, target: Target, f
     def objective(network: Network) -> Array:
         return losses.contrast(present(_allowed(log_ref, network)), wanted, weight).sum()
 
-    return _descend(settings, _network(policy), objective)
+    return descend(settings, _network(policy), objective)
 
 
 def _fit(
-    settings: Static, log_ref: Array, key: Array, policy: Policy, loss: Callable, comparisons: Comparisons
+    settings: Static,
+    game: Game,
+    key: Array,
+    policy: Policy,
+    loss: Callable,
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
 ) -> Network:
     del key
-    return _descend(
+    if calibration is not None:
+        calibration = Calibration(_allowed(game.log_ref, calibration.policy), calibration.weight)
+    return descend(
         settings,
         _network(policy),
-        lambda network: log_ratio_loss(_allowed(log_ref, network), log_ref, loss, comparisons),
+        lambda network: log_ratio_loss(_allowed(game.log_ref, network), game, loss, comparisons, calibration),
     )
 
 
-def _descend(settings: Static, network: Network, objective: Callable[[Network], Array]) -> Network:
+def descend(settings: Static, start: Any, objective: Callable[[Any], Array]) -> Any:
+    """Make k optimiser steps.
+
+    Args:
+      settings: ``(num_updates, learning_rate, optimiser)``, as in ``network_space``.
+      start: first point, a pytree.
+      objective: pytree -> scalar.
+
+    Returns:
+      The last point.
+    """
     num_updates, learning_rate, optimiser = settings
     transformation = optimiser(learning_rate)
 
     def update(_: Array, carry: tuple) -> tuple:
-        network, state = carry
-        gradient = jax.grad(objective)(network)
+        point, state = carry
+        gradient = jax.grad(objective)(point)
         # optax multiplies Python floats by integer counts, which strict promotion (our tests) refuses
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = transformation.update(gradient, state, network)
-        return optax.apply_updates(network, updates), state
+            updates, state = transformation.update(gradient, state, point)
+        return optax.apply_updates(point, updates), state
 
-    return jax.lax.fori_loop(0, num_updates, update, (network, transformation.init(network)))[0]
+    return jax.lax.fori_loop(0, num_updates, update, (start, transformation.init(start)))[0]

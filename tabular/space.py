@@ -11,7 +11,7 @@ import optax
 from jax.tree_util import Partial
 
 from nlhf import logspace
-from nlhf.base import Comparisons, Feedback, PolicySpace, Target
+from nlhf.base import Calibration, Comparisons, Feedback, PolicySpace, Target
 from tabular.games import Game
 
 Array = jax.Array
@@ -26,7 +26,7 @@ def simplex(game: Game) -> PolicySpace:
     reference excludes (``-inf``) keep probability exactly zero.
 
     Args:
-      game: only its reference is used.
+      game: only its reference and the distribution of its contexts are used.
 
     Returns:
       A ``PolicySpace`` whose policies are arrays.
@@ -36,7 +36,7 @@ def simplex(game: Game) -> PolicySpace:
         log_prob=Partial(_log_prob),
         mix=Partial(logspace.geometric_mixture),
         project=Partial(_project, game.log_ref),
-        fit=Partial(_fit, game.log_ref),
+        fit=Partial(_fit, game),
     )
 
 
@@ -53,34 +53,51 @@ def _project(log_ref: Array, policy: Array, target: Target, feedback: Feedback) 
 
 
 def log_ratio_loss(
-    log_policy: Array, log_ref: Array, loss: Callable[..., Array], comparisons: Comparisons
+    log_policy: Array,
+    game: Game,
+    loss: Callable[..., Array],
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
 ) -> Array:
-    """Mean of ``loss(log_ratio_first, log_ratio_second, prefer_first)`` over the rows that are present.
+    """``(Σ weight loss(log_ratio_first, log_ratio_second, prefer_first) + c E_cal[log_ratio]) / Σ weight``.
 
     Args:
       log_policy: ``[X, A]`` log-probabilities.
-      log_ref: ``[X, A]`` log-probabilities of the reference.
+      game: only its reference and the distribution of its contexts are used.
       loss: per-example loss, as in ``nlhf.losses`` with its hyper-parameters bound.
       comparisons: pairs of action indices.
+      calibration: its policy as an ``[X, A]`` table, and its weight c.
     """
-    ratio = log_policy - jnp.where(jnp.isneginf(log_ref), 0.0, log_ref)
+    ratio = log_policy - jnp.where(jnp.isneginf(game.log_ref), 0.0, game.log_ref)
+    present = comparisons.weight > 0
     # absent rows may hold anything: what is not finite there must not reach the gradient
-    first = jnp.where(comparisons.mask, ratio[comparisons.context, comparisons.first], 0.0)
-    second = jnp.where(comparisons.mask, ratio[comparisons.context, comparisons.second], 0.0)
-    label = jnp.where(comparisons.mask, comparisons.prefer_first, 0.5)
-    each = jnp.where(comparisons.mask, loss(first, second, label), 0.0)
-    return each.sum() / jnp.maximum(comparisons.mask.sum(), 1).astype(each.dtype)
+    first = jnp.where(present, ratio[comparisons.context, comparisons.first], 0.0)
+    second = jnp.where(present, ratio[comparisons.context, comparisons.second], 0.0)
+    label = jnp.where(present, comparisons.prefer_first, 0.5)
+    weight = jnp.where(present, comparisons.weight, 0).astype(label.dtype)
+    total = (weight * loss(first, second, label)).sum()
+    if calibration is not None:
+        mass = jnp.exp(calibration.policy)
+        mean = game.context_prob @ (mass * jnp.where(mass > 0, ratio, 0.0)).sum(-1)
+        total = total + calibration.weight * mean
+    return total / jnp.maximum(weight.sum(), 1)
 
 
-def _fit(log_ref: Array, key: Array, policy: Array, loss: Callable, comparisons: Comparisons) -> Array:
+def _fit(
+    game: Game,
+    key: Array,
+    policy: Array,
+    loss: Callable,
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
+) -> Array:
     """Minimise over logits by L-BFGS until the gradient is below ``FIT_TOLERANCE`` (or ``FIT_STEPS``)."""
     del key
-    excluded = jnp.isneginf(log_ref)
+    excluded = jnp.isneginf(game.log_ref)
 
     def objective(logits: Array) -> Array:
-        return log_ratio_loss(
-            logspace.normalise(jnp.where(excluded, -jnp.inf, logits)), log_ref, loss, comparisons
-        )
+        log_policy = logspace.normalise(jnp.where(excluded, -jnp.inf, logits))
+        return log_ratio_loss(log_policy, game, loss, comparisons, calibration)
 
     start = jnp.where(excluded, 0.0, policy)
     return logspace.normalise(jnp.where(excluded, -jnp.inf, minimise(objective, start)))

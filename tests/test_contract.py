@@ -277,7 +277,7 @@ def comparisons_of(game):
     context = jax.random.randint(keys[0], (count,), 0, 2)
     first, second = (jax.random.randint(key, (count,), 0, 4) for key in keys[1:3])
     label = jax.random.bernoulli(keys[3], game.preference[context, first, second]).astype(float)
-    return Comparisons(context, first, second, label, jnp.ones(count, bool))
+    return Comparisons(context, first, second, label, jnp.ones(count))
 
 
 NETWORK = network_space(2, 0.05, optax.sgd)

@@ -80,7 +80,7 @@ def test_actions_share_the_draw_of_the_opponent():
 def test_duel_frequencies(make_oracle):
     oracle = make_oracle(GAME, identity)
     duels = jax.jit(jax.vmap(lambda key: oracle.duel(key, POLICY, OPPONENT)))(KEYS)
-    assert bool(duels.mask.all())
+    assert bool((duels.weight == 1).all())
     for x in range(2):
         rows = np.asarray(duels.context) == x
         assert rows.sum() == REPEATS
@@ -128,9 +128,9 @@ def test_structured_games_answer_the_same_verbs():
         )
 
 
-def comparisons(rows, mask=None):
+def comparisons(rows, weight=None):
     context, first, second, label = (jnp.array(column) for column in zip(*rows, strict=True))
-    present = jnp.ones(len(rows), bool) if mask is None else jnp.array(mask)
+    present = jnp.ones(len(rows)) if weight is None else jnp.array(weight, float)
     return Comparisons(context, first, second, label, present)
 
 

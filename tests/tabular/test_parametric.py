@@ -127,7 +127,7 @@ def test_fit_lowers_its_loss_to_the_tabular_minimum():
     pairs = [(x, a, b) for x in range(2) for a in range(4) for b in range(4) if a != b]
     context, first, second = (jnp.array(column) for column in zip(*pairs, strict=True))
     labels = GAME.preference[context, first, second]
-    data = Comparisons(context, first, second, labels, jnp.ones(labels.shape, bool))
+    data = Comparisons(context, first, second, labels, jnp.ones(labels.shape))
     loss = functools.partial(losses.squared, beta=BETA)
     fitted = FINE(GAME).fit(jax.random.key(0), NETWORK, loss, data)
     tabular = simplex(GAME).fit(jax.random.key(0), GAME.log_ref, loss, data)

@@ -60,7 +60,7 @@ def padded(context, first, second, label):
     extra = NUM_ROWS - count
     columns = (jnp.pad(jnp.asarray(column), (0, extra)) for column in (context, first, second))
     labels = jnp.concatenate([jnp.asarray(label), jnp.full(extra, jnp.nan)])
-    return Comparisons(*columns, labels, jnp.arange(NUM_ROWS) < count)
+    return Comparisons(*columns, labels, (jnp.arange(NUM_ROWS) < count).astype(float))
 
 
 def all_pairs(labels):
@@ -117,20 +117,20 @@ def test_fit_against_scipy_on_random_comparisons(loss):
     ours = objective(np.asarray(fitted).ravel())[0]
     assert ours <= found.fun + 1e-12
     np.testing.assert_allclose(fitted, np.log(reference.softmax(found.x.reshape(2, 4))), rtol=0, atol=1e-4)
-    value = log_ratio_loss(fitted, GAME.log_ref, functools.partial(loss, beta=BETA), data)
+    value = log_ratio_loss(fitted, GAME, functools.partial(loss, beta=BETA), data)
     np.testing.assert_allclose(value, ours, rtol=1e-12)
 
 
-def test_masked_rows_do_not_count():
+def test_absent_rows_do_not_count():
     data = all_pairs(GAME.preference)
     loss = functools.partial(losses.squared, beta=BETA)
     present = jax.tree.map(lambda leaf: leaf[:24], data)
-    value, slope = jax.value_and_grad(log_ratio_loss)(POLICY, GAME.log_ref, loss, data)
-    expected, gradient = jax.value_and_grad(log_ratio_loss)(POLICY, GAME.log_ref, loss, present)
+    value, slope = jax.value_and_grad(log_ratio_loss)(POLICY, GAME, loss, data)
+    expected, gradient = jax.value_and_grad(log_ratio_loss)(POLICY, GAME, loss, present)
     np.testing.assert_allclose(value, expected, rtol=1e-14)
     np.testing.assert_allclose(slope, gradient, rtol=1e-13)
-    absent = data._replace(mask=jnp.zeros(NUM_ROWS, bool))
-    assert float(log_ratio_loss(POLICY, GAME.log_ref, loss, absent)) == 0
+    absent = data._replace(weight=jnp.zeros(NUM_ROWS))
+    assert float(log_ratio_loss(POLICY, GAME, loss, absent)) == 0
 
 
 def test_excluded_actions_stay_excluded():
@@ -138,7 +138,7 @@ def test_excluded_actions_stay_excluded():
     start = jax.nn.log_softmax(POLICY.at[0, 2].set(-jnp.inf))
     data = all_pairs(GAME.preference)
     missing = (data.context == 0) & ((data.first == 2) | (data.second == 2))
-    data = data._replace(mask=data.mask & ~missing)
+    data = data._replace(weight=jnp.where(missing, 0.0, data.weight))
     fitted = np.asarray(fit(GAME._replace(log_ref=log_ref), start, data, losses.squared))
     assert fitted[0, 2] == -np.inf
     kept = [0, 1, 3]
