@@ -69,8 +69,8 @@ class Comparisons(NamedTuple):
 class Calibration(NamedTuple):
     """A term beside the losses of a fit: ``weight E_{x~ρ, y~policy}[log π(y|x) - log π_ref(y|x)]``.
 
-    At ``policy = π_ref`` it is minus the forward divergence, ``-weight KL(π_ref‖π)``: a positive weight pushes
-    the fit away from the reference (optimism), a negative one towards it (pessimism).
+    At ``policy = π_ref`` it is minus the forward divergence, ``-weight KL(π_ref‖π)``: a positive weight
+    pushes the fit away from the reference (optimism), a negative one towards it (pessimism).
 
     Attributes:
       policy: whose responses are averaged over; held fixed, no gradient flows into it.
@@ -115,8 +115,8 @@ class PolicySpace(NamedTuple):
       project: ``project(policy, target, feedback) -> policy``, the policy nearest to the unnormalised
         log-policy ``target(log_prob, log_ref, preference)``, started from ``policy``.
       fit: ``fit(key, policy, loss, comparisons, calibration=None) -> policy``, started from ``policy``,
-        minimises ``Σ weight loss(log_ratio_first, log_ratio_second, prefer_first)`` over the comparisons, with
-        ``log_ratio = log π - log π_ref`` of each response, plus the term of a ``Calibration``.
+        minimises ``Σ weight loss(log_ratio_first, log_ratio_second, prefer_first)`` over the comparisons,
+        with ``log_ratio = log π - log π_ref`` of each response, plus the term of a ``Calibration``.
     """
 
     reference: Policy
@@ -196,22 +196,6 @@ class Algorithm(NamedTuple):
     init: Callable[[Policy], State]
     step: Callable[..., tuple[State, Info]]
     claims: tuple[Claim, ...] = ()
-
-
-def learner(init: Callable, step: Callable, replay: Any, **hyper: Any) -> Algorithm:
-    """Bind hyper-parameters and a replay to a method that learns from labelled pairs.
-
-    Args:
-      init: module-level function ``init(policy, *, replay)``.
-      step: module-level function ``step(key, state, oracle, space, *, replay, **hyper)``.
-      replay: a ``nlhf.replay.Replay``, what the method remembers of the comparisons.
-      **hyper: as in ``algorithm``.
-
-    Returns:
-      An ``Algorithm`` without claims: the theorems about learners are rows of the ledger, for they speak of
-      runs over seeds.
-    """
-    return Algorithm(Partial(init, replay=replay), Partial(step, replay=replay, **hyper))
 
 
 def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **hyper: Any) -> Algorithm:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from nlhf import logspace
 from nlhf.errors import InputError
+from tabular import bandits
+from tabular.bandits import Bandit
 from tabular.games import Game
 from tabular.payoff import payoff
 
@@ -81,6 +83,28 @@ def win_rate(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -
     return 0.5 - game.context_prob @ (jnp.exp(game.log_ref) * advantage).sum(-1)
 
 
+def suboptimality(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """``J(π*) - J(π) = β KL(π‖π*)`` of a bandit, the regret of one step."""
+    del advantage, log_nash
+    return bandits.suboptimality(_with_reward(game), log_policy)
+
+
+def top_gap(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+    """Reward that the policy's most likely action falls short of the best one by, in a bandit."""
+    del advantage, log_nash
+    reward = _with_reward(game).reward
+    top = jnp.take_along_axis(reward, jnp.argmax(log_policy, axis=-1)[:, None], axis=-1)[:, 0]
+    return game.context_prob @ (reward.max(-1) - top)
+
+
+def _with_reward(game: Game | Bandit) -> Bandit:
+    if not isinstance(game, Bandit):
+        raise InputError(
+            f"this metric needs a Bandit, but the game is a {type(game).__name__}: it has no reward"
+        )
+    return game
+
+
 Metric = Callable[[Game, Array, Array, Array], Array]
 
 METRICS: dict[str, Metric] = {
@@ -92,6 +116,8 @@ METRICS: dict[str, Metric] = {
     "duality_gap": duality_gap,
     "span_to_nash": span_to_nash,
     "win_rate": win_rate,
+    "suboptimality": suboptimality,
+    "top_gap": top_gap,
 }
 
 

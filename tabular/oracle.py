@@ -99,6 +99,44 @@ def _duel(
     return Comparisons(context, first, second, label, jnp.ones_like(label))
 
 
+@functools.cache
+def labelled(num_duels: int = 1) -> OracleFactory:
+    """Answer duels in contexts drawn from the game's distribution, as the boxes of online methods have them.
+
+    ``x ~ ρ, y ~ policy(x), y' ~ opponent(x)``, label ~ Bernoulli(P(y ≻ y')). Payoffs are exact.
+
+    Args:
+      num_duels: comparisons that one ``duel`` call returns, >= 1.
+
+    Returns:
+      A factory ``make_oracle(game, log_prob)``; the same arguments give the same object.
+
+    Raises:
+      InputError: if num_duels is not a positive whole number.
+    """
+    settings = Static((check_whole("num_duels", num_duels),))
+
+    def make_oracle(game: Game, log_prob: Callable) -> Oracle:
+        return Oracle(
+            Partial(_exact_payoff, game, log_prob), Partial(_labelled_duel, game, log_prob, settings)
+        )
+
+    return make_oracle
+
+
+def _labelled_duel(
+    game: Game, log_prob: Callable, settings: Static, key: Array, policy: Policy, opponent: Policy
+) -> Comparisons:
+    (num_duels,) = settings
+    context_key, first_key, second_key, label_key = jax.random.split(key, 4)
+    context = jax.random.categorical(context_key, jnp.log(game.context_prob), shape=(num_duels,))
+    first = jax.random.categorical(first_key, log_prob(policy)[context], axis=-1)
+    second = jax.random.categorical(second_key, log_prob(opponent)[context], axis=-1)
+    probability = entries(game.advantage, context, first, second) + 0.5
+    label = jax.random.bernoulli(label_key, probability).astype(probability.dtype)
+    return Comparisons(context, first, second, label, jnp.ones_like(label))
+
+
 def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
     """Answer from a fixed data set: payoffs of the empirical preference table, duels drawn from the rows.
 

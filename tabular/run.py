@@ -206,7 +206,9 @@ def _scan(
                 log_policy = jnp.where(count > 0, jnp.log(mean), table(state, "last"))
             else:
                 log_policy = table(state, iterate)
-            advantage = payoff(game.advantage, log_policy)
+            # a decision process has no table of preferences, and its metrics ask for no payoff
+            played = getattr(game, "advantage", None)
+            advantage = log_policy if played is None else payoff(played, log_policy)
             for measure in wanted:
                 values[measure] = METRICS[measure.metric](game, log_policy, advantage, log_nash)
         return values

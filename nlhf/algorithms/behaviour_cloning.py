@@ -1,0 +1,52 @@
+"""Behaviour cloning: maximum likelihood of the responses themselves, the baseline and warm start of CPL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.tree_util import Partial
+
+from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
+from nlhf.learning import LearnerState, asked, init, learner
+from nlhf.losses import cloning
+from nlhf.replay import Replay
+
+
+def step(
+    key: Array,
+    state: LearnerState,
+    oracle: Oracle,
+    space: PolicySpace,
+    *,
+    replay: Replay,
+    preferred: Any,
+) -> tuple[LearnerState, Info]:
+    """Take comparisons; ``π+ = argmin Σ cloning``."""
+    duel_key, fit_key = jax.random.split(key)
+    answer = oracle.duel(duel_key, state.policy, state.policy)
+    memory = replay.append(state.memory, answer)
+    policy = space.fit(fit_key, state.policy, Partial(cloning, preferred=preferred), memory.comparisons)
+    return LearnerState(policy, memory), asked(answer)
+
+
+def behaviour_cloning(preferred: Any, replay: Replay) -> Algorithm:
+    """Imitate the responses (or segments) of the comparisons.
+
+    ``π+ = argmin_π -Σ [(1 - c) (s + s')/2 + c s_preferred]``, s a response's log-probability: c = 0 clones
+    all of them and ignores the labels, c = 1 clones the preferred ones ("SFT" in the tables of CPL).
+
+    Args:
+      preferred: c in [0, 1].
+      replay: what is remembered.
+
+    Returns:
+      An ``Algorithm``; its state is a ``LearnerState``.
+
+    Raises:
+      InputError: if a number is out of range.
+
+    Reference: the baseline of arXiv:2310.13639.
+    """
+    check_number("preferred", preferred, high=1)
+    return learner(init, step, replay, preferred=preferred)

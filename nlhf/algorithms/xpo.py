@@ -1,0 +1,62 @@
+"""XPO: online DPO whose second response comes from the reference, with a bonus on that response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.tree_util import Partial
+
+from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
+from nlhf.learning import LearnerState, asked, init, learner
+from nlhf.losses import exploratory
+from nlhf.replay import Replay
+
+
+def step(
+    key: Array,
+    state: LearnerState,
+    oracle: Oracle,
+    space: PolicySpace,
+    *,
+    replay: Replay,
+    optimism: Any,
+    beta: Any,
+) -> tuple[LearnerState, Info]:
+    """``y ~ π``, ``y' ~ π_ref``; append; ``π+ = argmin Σ [α log π(y') + logistic]`` over all so far."""
+    duel_key, fit_key = jax.random.split(key)
+    answer = oracle.duel(duel_key, state.policy, space.reference)
+    memory = replay.append(state.memory, answer)
+    loss = Partial(exploratory, beta=beta, optimism=optimism)
+    policy = space.fit(fit_key, state.policy, loss, memory.comparisons)
+    return LearnerState(policy, memory), asked(answer)
+
+
+def xpo(optimism: Any, beta: Any, replay: Replay) -> Algorithm:
+    """Exploratory preference optimisation.
+
+    ``π+ = argmin_π {α Σ_i log π(y'_i) - Σ_i log σ(β log π/π_ref(y+_i) - β log π/π_ref(y-_i))}`` over all
+    comparisons so far, ``y_i ~ π_i`` and ``y'_i ~ π_ref``.
+
+    What users get wrong: the sign of the bonus (plus, in a minimisation: several public versions have minus,
+    and never explore); the sampler (it matters as much as the bonus: with both draws on-policy the method can
+    fail for exp(c/β) steps); the sum over *all* past comparisons (a replay that forgets rescales α); and that
+    the theorem is about the *best* iterate, and about a class in which |β log π/π_ref| is bounded: in an
+    unbounded space the bonus has no minimum.
+
+    Args:
+      optimism: α >= 0 a comparison, in the theorem proportional to β/√T.
+      beta: KL coefficient, > 0.
+      replay: what is remembered; ``buffer(T)`` for all of it.
+
+    Returns:
+      An ``Algorithm``; its state is a ``LearnerState``. optimism = 0 is DPO with ``mixture=1``.
+
+    Raises:
+      InputError: if a number is out of range.
+
+    Reference: arXiv:2405.21046, Algorithm 1 and Theorem 3.1.
+    """
+    check_number("optimism", optimism)
+    check_number("beta", beta, open_low=True)
+    return learner(init, step, replay, optimism=optimism, beta=beta)

@@ -1,0 +1,55 @@
+"""What the methods that learn from labelled comparisons share: a state that remembers, and its start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from nlhf.base import Algorithm, Array, Comparisons, Info, Policy
+from nlhf.replay import Memory, Replay
+
+
+class LearnerState(NamedTuple):
+    """State of a method that fits its policy to all comparisons so far.
+
+    Attributes:
+      policy: the last iterate.
+      memory: the comparisons.
+    """
+
+    policy: Policy
+    memory: Memory
+
+
+def init(policy: Policy, *, replay: Replay) -> LearnerState:
+    """Start from a policy and an empty memory."""
+    return LearnerState(policy, replay.empty())
+
+
+def learner(init: Callable, step: Callable, replay: Replay, **hyper: Any) -> Algorithm:
+    """Bind a replay and hyper-parameters to ``step(key, state, oracle, space, *, replay, **hyper)``.
+
+    Args:
+      init: module-level function ``init(policy, *, replay)``.
+      step: module-level function; its keyword-only arguments are the replay and the hyper-parameters.
+      replay: what the method remembers of the comparisons.
+      **hyper: numbers or arrays (then a batch of algorithms).
+
+    Returns:
+      An ``Algorithm`` without claims: theorems about learners speak of runs over seeds, and are rows of
+      the ledger.
+    """
+    return Algorithm(Partial(init, replay=replay), Partial(step, replay=replay, **hyper))
+
+
+def asked(comparisons: Comparisons) -> Info:
+    """Count the labelled comparisons of one answer."""
+    return Info(queries=jnp.sum(comparisons.weight > 0))
+
+
+def total(comparisons: Comparisons) -> Array:
+    """Number of remembered comparisons, with multiplicity."""
+    return comparisons.weight.sum()

@@ -1,0 +1,134 @@
+"""Policies of bounded rewards: the class in which optimism has a minimum, by projected Newton steps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from nlhf import logspace
+from nlhf.base import Calibration, Comparisons, PolicySpace, Static, check_number, check_whole
+from tabular.games import Game
+from tabular.space import log_ratio_loss, simplex
+
+Array = jax.Array
+
+
+@functools.cache
+def bounded_rewards(
+    bound: float, num_starts: int = 1, max_steps: int = 60, tolerance: float = 1e-9
+) -> Callable[[Game], PolicySpace]:
+    """Space of the policies ``π_ref exp(r/β)`` with rewards r in [0, bound]; ``fit`` is to tolerance.
+
+    The fit is a projected Newton method on the rewards: a damped Newton step on the coordinates that are not
+    held at a bound, then a search along the projected arc. Where the objective is not convex (optimism) it
+    starts from the present policy and from ``num_starts - 1`` random vertices, and keeps the best.
+
+    Args:
+      bound: R > 0, in nats of the Bradley-Terry model.
+      num_starts: >= 1.
+      max_steps: Newton steps of one fit, >= 1.
+      tolerance: a fit stops when the projected gradient is below it.
+
+    Returns:
+      A factory ``make_space(game) -> PolicySpace`` with policies as ``[X, A]`` tables; the same arguments
+      give the same object.
+
+    Raises:
+      InputError: if a number is out of range.
+    """
+    check_number("bound", bound, open_low=True)
+    check_number("tolerance", tolerance, open_low=True)
+    settings = Static(
+        (
+            float(bound),
+            check_whole("num_starts", num_starts),
+            check_whole("max_steps", max_steps),
+            float(tolerance),
+        )
+    )
+
+    def make_space(game: Game) -> PolicySpace:
+        return simplex(game)._replace(fit=Partial(_fit, settings, game))
+
+    return make_space
+
+
+def _fit(
+    settings: Static,
+    game: Game,
+    key: Array,
+    policy: Array,
+    loss: Callable,
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
+) -> Array:
+    bound, num_starts, max_steps, tolerance = settings
+    shape = game.log_ref.shape
+
+    def objective(reward: Array) -> Array:
+        log_policy = logspace.normalise(game.log_ref + reward.reshape(shape) / game.beta)
+        return log_ratio_loss(log_policy, game, loss, comparisons, calibration)
+
+    implicit = game.beta * (policy - game.log_ref)
+    warm = jnp.clip(implicit - implicit.min(-1, keepdims=True), 0, bound).reshape(1, -1)
+    vertices = bound * jax.random.bernoulli(key, 0.5, (num_starts - 1, warm.shape[1])).astype(warm.dtype)
+    starts = jnp.concatenate([warm, vertices])
+    ends = jax.vmap(lambda start: minimise_in_box(objective, start, bound, max_steps, tolerance))(starts)
+    best = ends[jnp.argmin(jax.vmap(objective)(ends))]
+    return logspace.normalise(game.log_ref + best.reshape(shape) / game.beta)
+
+
+def minimise_in_box(
+    objective: Callable[[Array], Array], start: Array, bound: float, max_steps: int, tolerance: float
+) -> Array:
+    """Minimise a smooth function over ``[0, bound]^N`` by projected Newton steps; jit- and ``vmap``-able.
+
+    Coordinates at a bound with the gradient pointing outward are held. On the others the step solves
+    ``(|H| + δI) d = -g`` with the eigenvalues of the Hessian made positive; the longest of the halvings of
+    the step whose projection decreases the objective enough is taken.
+
+    Args:
+      objective: ``[N] -> scalar``.
+      start: ``[N]``, inside the box.
+      bound: R > 0.
+      max_steps: most steps.
+      tolerance: stops when no entry of ``x - clip(x - g)`` exceeds it.
+
+    Returns:
+      ``[N]``, the last point.
+
+    Reference: D. Bertsekas, Projected Newton methods for optimization problems with simple constraints, SIAM
+      Journal on Control and Optimization 20(2), 1982.
+    """
+    gradient, hessian = jax.grad(objective), jax.hessian(objective)
+    halvings = 0.5 ** jnp.arange(25.0)
+
+    def residual(point: Array, slope: Array) -> Array:
+        return jnp.abs(point - jnp.clip(point - slope, 0, bound)).max()
+
+    def step(carry: tuple) -> tuple:
+        point, slope, count, _ = carry
+        margin = 1e-12 * bound
+        held = ((point <= margin) & (slope > 0)) | ((point >= bound - margin) & (slope < 0))
+        free = (~held).astype(point.dtype)
+        reduced = hessian(point) * free[:, None] * free[None, :]
+        values, vectors = jnp.linalg.eigh(reduced)
+        size = jnp.maximum(jnp.abs(values), 1e-8 * (1 + jnp.abs(values).max()))
+        direction = -(vectors @ ((vectors.T @ (slope * free)) / size)) * free
+        candidates = jnp.clip(point[None] + halvings[:, None] * direction[None], 0, bound)
+        decrease = objective(point) - jax.vmap(objective)(candidates)
+        promised = -(candidates - point[None]) @ slope
+        enough = (decrease >= 1e-4 * promised) & (decrease > 0)
+        moved = jnp.where(enough.any(), candidates[jnp.argmax(enough)], point)
+        return moved, gradient(moved), count + 1, enough.any()
+
+    def unfinished(carry: tuple) -> Array:
+        point, slope, count, moving = carry
+        return (residual(point, slope) > tolerance) & (count < max_steps) & moving
+
+    carry = (start, gradient(start), 0, jnp.asarray(True))
+    return jax.lax.while_loop(unfinished, step, carry)[0]
