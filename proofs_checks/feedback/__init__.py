@@ -1,0 +1,1 @@
+"""Rows about learning from labelled comparisons."""
