@@ -68,7 +68,23 @@ def _fit(
     calibration: Calibration | None = None,
 ) -> Array:
     del key, policy
-    objective = jax.vmap(lambda each: log_ratio_loss(each, game, loss, comparisons, calibration))(candidates)
+    visible = jnp.where(jnp.isneginf(game.log_ref), 0.0, game.log_ref)
+    weight = comparisons.weight.astype(candidates.dtype)
+
+    # a table of losses that does not depend on the weights: with a replay that keeps counts the rows never
+    # change, and the compiler takes the table out of the scan
+    def losses(log_policy: Array) -> Array:
+        ratio = log_policy - visible
+        first = ratio[comparisons.context, comparisons.first]
+        return loss(first, ratio[comparisons.context, comparisons.second], comparisons.prefer_first)
+
+    rows = jax.vmap(losses)(candidates)
+    objective = jnp.where(weight[None] > 0, weight[None] * rows, 0.0).sum(-1)
+    if calibration is not None:
+        nothing = jax.tree.map(lambda column: column[:0], comparisons)
+        term = jax.vmap(lambda each: log_ratio_loss(each, game, loss, nothing, calibration))
+        objective = objective + term(candidates)
+    objective = objective / jnp.maximum(weight.sum(), 1)
     best = objective.min()
     tied = objective <= best + TIE * (1 + jnp.abs(best))
     return candidates[jnp.argmax(tied)]
