@@ -10,7 +10,7 @@ from typing import Any
 from experiments import commands, io, records
 from experiments.provenance import provenance
 
-MODULES = {"tabular": "experiments.bench_tabular"}
+MODULES = {"tabular": "experiments.bench_tabular", "cpl": "experiments.bench_cpl"}
 
 
 def main(command: commands.Bench) -> None:

@@ -83,9 +83,9 @@ class Games:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Time the solvers and a step of each algorithm."""
+    """Time exact runs of every algorithm, or updates of CPL on a network."""
 
-    target: Positional[Literal["tabular"]]
+    target: Positional[Literal["tabular", "cpl"]]
     """What to time."""
     quick: bool = False
     """Smaller sizes, fewer repeats."""
