@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ Array = jax.Array
 @functools.cache
 def bounded_rewards(
     bound: float, num_starts: int = 1, max_steps: int = 60, tolerance: float = 1e-9
-) -> Callable[[Game], PolicySpace]:
+) -> Callable[[Any], PolicySpace]:
     """Space of the policies ``π_ref exp(r/β)`` with rewards r in [0, bound]; ``fit`` is to tolerance.
 
     The fit is a projected Newton method on the rewards: a damped Newton step on the coordinates that are not

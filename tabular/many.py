@@ -63,7 +63,7 @@ def grid(games: Sequence[Game], betas: Any) -> tuple[Game, tuple[Axes, Axes]]:
 
 def run_many(
     algorithms: Mapping[str, Algorithm],
-    game: Game,
+    game: Any,
     *,
     num_steps: int | Mapping[str, int],
     axes: tuple[Axes, ...] = (),

@@ -7,15 +7,17 @@ Contexts are averaged with their probabilities, except in ``span_to_nash``, whic
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from nlhf import logspace
 from nlhf.errors import InputError
-from tabular import bandits
+from tabular import bandits, mdp_metrics
 from tabular.bandits import Bandit
 from tabular.games import Game
+from tabular.mdp import MDP
 from tabular.payoff import payoff
 
 Array = jax.Array
@@ -83,29 +85,21 @@ def win_rate(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -
     return 0.5 - game.context_prob @ (jnp.exp(game.log_ref) * advantage).sum(-1)
 
 
-def suboptimality(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+def suboptimality(bandit: Bandit, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
     """``J(π*) - J(π) = β KL(π‖π*)`` of a bandit, the regret of one step."""
     del advantage, log_nash
-    return bandits.suboptimality(_with_reward(game), log_policy)
+    return bandits.suboptimality(bandit, log_policy)
 
 
-def top_gap(game: Game, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
+def top_gap(bandit: Bandit, log_policy: Array, advantage: Array, log_nash: Array) -> Array:
     """Reward that the policy's most likely action falls short of the best one by, in a bandit."""
     del advantage, log_nash
-    reward = _with_reward(game).reward
+    reward = bandit.reward
     top = jnp.take_along_axis(reward, jnp.argmax(log_policy, axis=-1)[:, None], axis=-1)[:, 0]
-    return game.context_prob @ (reward.max(-1) - top)
+    return bandit.context_prob @ (reward.max(-1) - top)
 
 
-def _with_reward(game: Game | Bandit) -> Bandit:
-    if not isinstance(game, Bandit):
-        raise InputError(
-            f"this metric needs a Bandit, but the game is a {type(game).__name__}: it has no reward"
-        )
-    return game
-
-
-Metric = Callable[[Game, Array, Array, Array], Array]
+Metric = Callable[[Any, Array, Array, Array], Array]
 
 METRICS: dict[str, Metric] = {
     "kl_to_nash": kl_to_nash,
@@ -116,34 +110,53 @@ METRICS: dict[str, Metric] = {
     "duality_gap": duality_gap,
     "span_to_nash": span_to_nash,
     "win_rate": win_rate,
-    "suboptimality": suboptimality,
-    "top_gap": top_gap,
 }
+BANDIT_METRICS: dict[str, Metric] = {"suboptimality": suboptimality, "top_gap": top_gap}
+MDP_METRICS: dict[str, Metric] = {
+    "soft_value_gap": mdp_metrics.soft_value_gap,
+    "return_gap": mdp_metrics.return_gap,
+    "log_policy_rmse": mdp_metrics.log_policy_rmse,
+}
+ALL_METRICS = {**METRICS, **BANDIT_METRICS, **MDP_METRICS}
 
 
 NEEDS_NASH = frozenset({"kl_to_nash", "kl_from_nash", "span_to_nash"})
 
 
-def check_measure(name: str, log_nash: Array | None) -> None:
-    """Refuse a metric that does not exist, or that needs an equilibrium which is not given."""
-    if name not in METRICS:
-        raise InputError(f"{name!r} is not a metric; give one of {', '.join(METRICS)}")
+def check_measure(name: str, log_nash: Array | None, game: Any = None) -> None:
+    """Refuse a metric that does not exist, needs an equilibrium that is not given, or does not fit the game.
+
+    Args:
+      name: of the metric.
+      log_nash: the equilibrium, or ``None``.
+      game: a ``Game`` (or a record that serves as one), a ``Bandit`` or an ``MDP``.
+
+    Raises:
+      InputError: says which.
+    """
+    fitting = {**METRICS, **BANDIT_METRICS} if isinstance(game, Bandit) else METRICS
+    fitting = MDP_METRICS if isinstance(game, MDP) else fitting
+    if name not in fitting:
+        kind = f" of this {type(game).__name__}" if name in ALL_METRICS else ""
+        raise InputError(f"{name!r} is not a metric{kind}; give one of {', '.join(fitting)}")
     if log_nash is None and name in NEEDS_NASH:
         raise InputError(f"{name} needs log_nash; solve the game with tabular.nash and pass it")
 
 
-def measure(name: str, game: Game, log_policy: Array, log_nash: Array | None = None) -> Array:
+def measure(name: str, game: Any, log_policy: Array, log_nash: Array | None = None) -> Array:
     """Evaluate one metric of one policy.
 
     Args:
       name: a key of ``METRICS``.
-      game: the game.
+      game: the game, bandit or decision process.
       log_policy: ``[X, A]`` log-probabilities.
       log_nash: ``[X, A]`` equilibrium; needed by the metrics in ``NEEDS_NASH``, else ignored.
 
     Raises:
       InputError: if the name is unknown, or the equilibrium is needed and missing.
     """
-    check_measure(name, log_nash)
+    check_measure(name, log_nash, game)
     reference = game.log_ref if log_nash is None else log_nash
-    return METRICS[name](game, log_policy, payoff(game.advantage, log_policy), reference)
+    played = getattr(game, "advantage", None)
+    advantage = log_policy if played is None else payoff(played, log_policy)
+    return ALL_METRICS[name](game, log_policy, advantage, reference)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from tabular.games import Game
 from tabular.payoff import columns, entries, payoff
 
 Array = jax.Array
-OracleFactory = Callable[[Game, Callable[[Policy], Array]], Oracle]
+OracleFactory = Callable[[Any, Callable[[Policy], Array]], Oracle]
 
 
 def exact(game: Game, log_prob: Callable[[Policy], Array]) -> Oracle:

@@ -99,7 +99,7 @@ def table(policy: Policy) -> Array:
 @functools.cache
 def network_space(
     num_updates: int = 20, learning_rate: float = 0.01, optimiser: Callable[[float], Any] = optax.adam
-) -> Callable[[Game], PolicySpace]:
+) -> Callable[[Any], PolicySpace]:
     """Space of softmax networks; give its start to ``run(start=...)`` or use a network as the reference.
 
     Args:

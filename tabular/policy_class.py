@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ def class_policies(game: Game, rewards: Array) -> Array:
     return logspace.normalise(game.log_ref[None] + rewards / game.beta)
 
 
-def finite_class(rewards: Array) -> Callable[[Game], PolicySpace]:
+def finite_class(rewards: Any) -> Callable[[Any], PolicySpace]:
     """Space of the M policies ``π_m ∝ π_ref exp(r_m/β)``; ``fit`` returns the best, the first of those tied.
 
     ``project`` and ``mix`` leave the class, as in the simplex. Order the class so that ties go where the

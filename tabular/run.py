@@ -18,7 +18,7 @@ import numpy as np
 from nlhf.base import Algorithm, Claim, Policy, PolicySpace, State, Static, check_whole, hyper
 from nlhf.errors import InputError, RangeWarning
 from tabular.games import Game
-from tabular.metrics import METRICS, check_measure
+from tabular.metrics import ALL_METRICS, check_measure
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import payoff
 from tabular.space import simplex
@@ -73,7 +73,7 @@ class Trace(NamedTuple):
 
 def run(
     algorithm: Algorithm,
-    game: Game,
+    game: Any,
     *,
     num_steps: int,
     key: Array | None = None,
@@ -81,7 +81,7 @@ def run(
     log_nash: Array | None = None,
     measures: tuple[Measure | str, ...] = ("duality_gap",),
     every: int = 1,
-    make_space: Callable[[Game], PolicySpace] = simplex,
+    make_space: Callable[[Any], PolicySpace] = simplex,
     make_oracle: OracleFactory = exact,
     axes: tuple[Axes, ...] = (),
 ) -> Trace:
@@ -89,7 +89,7 @@ def run(
 
     Args:
       algorithm: a method with its hyper-parameters (or a batch of them, see ``axes``).
-      game: the game (or a batch).
+      game: a ``Game``, ``Bandit`` or ``MDP`` (or a batch).
       num_steps: number of steps, a positive multiple of ``every``.
       key: random key for sampled oracles; ``None`` is key 0.
       start: first policy in the space's representation; ``None`` is the reference.
@@ -113,7 +113,7 @@ def run(
       UserWarning: if float64 is off: gaps then floor near 1e-7.
     """
     recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in measures)
-    _check_run(recorded, num_steps, every, log_nash)
+    _check_run(recorded, num_steps, every, log_nash, game)
     warn_outside_range(algorithm, game.beta)
     _warn_other_beta(algorithm, game.beta)
     if not jax.config.read("jax_enable_x64"):
@@ -154,7 +154,7 @@ def _log_ref_axis(game_axis: Any) -> Any:
 @functools.partial(jax.jit, static_argnums=(5, 6, 7, 8, 9, 10))
 def _jitted(
     algorithm: Algorithm,
-    game: Game,
+    game: Any,
     key: Array,
     start: Policy | None,
     log_nash: Array,
@@ -179,7 +179,7 @@ def _jitted(
 
 def _scan(
     algorithm: Algorithm,
-    game: Game,
+    game: Any,
     space: PolicySpace,
     oracle: Any,
     key: Array,
@@ -210,7 +210,7 @@ def _scan(
             played = getattr(game, "advantage", None)
             advantage = log_policy if played is None else payoff(played, log_policy)
             for measure in wanted:
-                values[measure] = METRICS[measure.metric](game, log_policy, advantage, log_nash)
+                values[measure] = ALL_METRICS[measure.metric](game, log_policy, advantage, log_nash)
         return values
 
     def step(carry: tuple, index: Array) -> tuple:
@@ -313,7 +313,9 @@ def _warn_range(claim: Claim, step_size: Any, beta: Any, low: Any, high: Any, ou
     )
 
 
-def _check_run(measures: tuple[Measure, ...], num_steps: int, every: int, log_nash: Array | None) -> None:
+def _check_run(
+    measures: tuple[Measure, ...], num_steps: int, every: int, log_nash: Array | None, game: Any
+) -> None:
     check_whole("num_steps", num_steps)
     check_whole("every", every)
     if num_steps % every:
@@ -321,6 +323,6 @@ def _check_run(measures: tuple[Measure, ...], num_steps: int, every: int, log_na
             f"num_steps is {num_steps}, which is not a multiple of every = {every}; change one of them"
         )
     for measure in measures:
-        check_measure(measure.metric, log_nash)
+        check_measure(measure.metric, log_nash, game)
         if measure.iterate not in ITERATES:
             raise InputError(f"{measure.iterate!r} is not an iterate; give one of {', '.join(ITERATES)}")

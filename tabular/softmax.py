@@ -32,7 +32,7 @@ Array = jax.Array
 @functools.cache
 def softmax_space(
     num_updates: int = 1, learning_rate: float = 0.1, optimiser: Callable[[float], Any] = optax.sgd
-) -> Callable[[Game], PolicySpace]:
+) -> Callable[[Any], PolicySpace]:
     """Space of softmax tables, ``[X, A]`` log-probabilities, moved by k optimiser steps on their logits.
 
     ``project`` descends on the squared contrasts of log-policy and target, weighted by the policy at its

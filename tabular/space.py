@@ -73,8 +73,9 @@ def log_ratio_loss(
     # absent rows may hold anything: what is not finite there must not reach the gradient
     first = jnp.where(present, ratio[comparisons.context, comparisons.first], 0.0)
     second = jnp.where(present, ratio[comparisons.context, comparisons.second], 0.0)
-    label = jnp.where(present, comparisons.prefer_first, 0.5)
-    weight = jnp.where(present, comparisons.weight, 0).astype(label.dtype)
+    # a memory is made in the default precision, a policy may have another
+    label = jnp.where(present, comparisons.prefer_first, 0.5).astype(ratio.dtype)
+    weight = jnp.where(present, comparisons.weight, 0).astype(ratio.dtype)
     total = (weight * loss(first, second, label)).sum()
     if calibration is not None:
         mass = jnp.exp(calibration.policy)
