@@ -23,19 +23,19 @@ def random_mdp(
     num_actions: int,
     *,
     deterministic: bool = False,
-    concentration: float = 0.5,
+    spread: Any = 2.0,
     reward_scale: Any = 1.0,
     discount: Any = 0.9,
     beta: Any = 0.1,
 ) -> MDP:
-    """Normal rewards and Dirichlet (or deterministic, uniform) transitions without an end; maximum entropy.
+    """Normal rewards, transitions that are a softmax of normal logits (or certain); no end; maximum entropy.
 
     Args:
       key: random key; ``vmap`` over keys, discounts and betas is a batch of MDPs.
       num_states: S >= 1.
       num_actions: A >= 1.
       deterministic: whether every next state is certain.
-      concentration: parameter of the Dirichlet distribution, > 0; small is nearly deterministic.
+      spread: standard deviation of the logits of the next state, in nats; 0 is uniform.
       reward_scale: standard deviation of the rewards, >= 0.
       discount: in (0, 1).
       beta: >= 0.
@@ -45,16 +45,14 @@ def random_mdp(
     """
     check_whole("num_states", num_states)
     check_whole("num_actions", num_actions)
-    check_number("concentration", concentration, open_low=True)
+    check_number("spread", spread)
     check_number("reward_scale", reward_scale)
     check_number("discount", discount, high=1 - 1e-12, open_low=True)
     check_number("beta", beta)
     reward_key, next_key = jax.random.split(key)
     reward = reward_scale * jax.random.normal(reward_key, (num_states, num_actions))
     return MDP(
-        transition=_next_states(
-            next_key, (num_states, num_actions), num_states, deterministic, concentration
-        ),
+        transition=_next_states(next_key, (num_states, num_actions), num_states, deterministic, spread),
         reward=reward,
         log_ref=jnp.zeros_like(reward),
         initial=jnp.full((num_states,), 1 / num_states),
@@ -71,7 +69,7 @@ def layered(
     num_actions: int,
     *,
     deterministic: bool = True,
-    concentration: float = 0.5,
+    spread: Any = 2.0,
     reference_scale: Any = 1.0,
     beta: Any = 0.1,
 ) -> MDP:
@@ -86,7 +84,7 @@ def layered(
       width: states of a layer, >= 1.
       num_actions: A >= 1.
       deterministic: whether every next state is certain.
-      concentration: as in ``random_mdp``.
+      spread: as in ``random_mdp``.
       reference_scale: standard deviation of the logits of the reference, in nats.
       beta: >= 0.
 
@@ -96,13 +94,13 @@ def layered(
     check_whole("horizon", horizon)
     check_whole("width", width)
     check_whole("num_actions", num_actions)
-    check_number("concentration", concentration, open_low=True)
+    check_number("spread", spread)
     check_number("reference_scale", reference_scale)
     check_number("beta", beta)
     reward_key, next_key, ref_key = jax.random.split(key, 3)
     last = horizon * width
     shape = (horizon, width, num_actions)
-    inside = _next_states(next_key, shape, width, deterministic, concentration)
+    inside = _next_states(next_key, shape, width, deterministic, spread)
     blocks = [
         jnp.pad(inside[h], ((0, 0), (0, 0), ((h + 1) * width, last + 1 - (h + 2) * width)))
         for h in range(horizon - 1)
@@ -277,8 +275,8 @@ def moves(rows: list[str], walls: str, confined: str = "") -> tuple[list[tuple[i
 
 
 def _next_states(
-    key: Array, shape: tuple[int, ...], num_states: int, deterministic: bool, concentration: Any
+    key: Array, shape: tuple[int, ...], num_states: int, deterministic: bool, spread: Any
 ) -> Array:
     if deterministic:
         return jax.nn.one_hot(jax.random.randint(key, shape, 0, num_states), num_states, dtype=float)
-    return jax.random.dirichlet(key, jnp.full((num_states,), concentration, dtype=float), shape)
+    return jax.nn.softmax(spread * jax.random.normal(key, (*shape, num_states)), axis=-1)

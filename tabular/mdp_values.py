@@ -53,35 +53,27 @@ def soft_values(mdp: MDP) -> Values:
 
     Reference: arXiv:2310.13639 (the maximum-entropy optimum that regret preferences refer to).
     """
-    scale = 1 + jnp.abs(jnp.where(mdp.terminal[:, None], 0.0, mdp.reward)).max() + mdp.beta
-    eps = jnp.finfo(mdp.reward.dtype).eps
+    scale = 1 + jnp.abs(mdp.reward).max() + mdp.beta
+    enough = 32 * jnp.finfo(mdp.reward.dtype).eps
 
-    def improve(v: Array) -> tuple[Array, Array, Array]:
+    def sweep(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        v = _evaluate(mdp, carry[0])
         q = backup(mdp, v)
-        better = mdp.beta * jax.nn.logsumexp(mdp.log_ref + q / mdp.beta, axis=-1)
-        better = jnp.where(mdp.terminal, 0.0, better)
-        return (
-            q,
-            better,
-            logspace.normalise(mdp.log_ref + jnp.where(mdp.terminal[:, None], 0.0, q) / mdp.beta),
+        better = jnp.where(
+            mdp.terminal, 0.0, mdp.beta * jax.nn.logsumexp(mdp.log_ref + q / mdp.beta, axis=-1)
         )
+        residual = jnp.abs(better - v).max() / (scale + jnp.abs(v).max())
+        return logspace.normalise(mdp.log_ref + q / mdp.beta), q, better, residual, carry[4] + 1
 
-    def sweep(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        log_policy, _, count = carry
-        v = _evaluate(mdp, log_policy)
-        _, better, log_policy = improve(v)
-        return log_policy, jnp.abs(better - v).max() / (scale + jnp.abs(v).max()), count + 1
+    def unfinished(carry: tuple[Array, ...]) -> Array:
+        return (carry[3] > enough) & (carry[4] < MAX_SWEEPS)
 
-    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
-        _, residual, count = carry
-        return (residual > 32 * eps) & (count < MAX_SWEEPS)
-
-    start = (mdp.reference, jnp.asarray(jnp.inf, mdp.reward.dtype), jnp.asarray(0))
-    log_policy, residual, _ = jax.lax.while_loop(unfinished, sweep, start)
-    # the last improvement is not evaluated yet; after it the error is that of the linear solve
-    v = jnp.where(residual < 1e6 * eps, _evaluate(mdp, log_policy), jnp.nan)
-    q, v, log_policy = improve(v)
-    return Values(q, v, log_policy, _advantage(mdp, q, v), ~jnp.isneginf(mdp.log_ref))
+    zero = jnp.zeros_like(mdp.reward)
+    start = (mdp.reference, zero, zero[:, 0], jnp.asarray(jnp.inf, zero.dtype), jnp.asarray(0))
+    log_policy, q, v, residual, _ = jax.lax.while_loop(unfinished, sweep, start)
+    missing = jnp.where(residual < 1e6 * enough, 0.0, jnp.nan)
+    q, v = q + missing, v + missing
+    return Values(q, v, log_policy + missing, _advantage(mdp, q, v), ~jnp.isneginf(mdp.log_ref))
 
 
 def hard_values(mdp: MDP) -> Values:
@@ -98,18 +90,17 @@ def hard_values(mdp: MDP) -> Values:
     plain = mdp._replace(beta=jnp.zeros_like(mdp.beta))
     eps = float(jnp.finfo(mdp.reward.dtype).eps)
 
-    def sweep(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        log_policy, _, count = carry
+    def sweep(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        log_policy, _, _, count = carry
         v = _evaluate(plain, log_policy)
         q = jnp.where(allowed, backup(mdp, v), -jnp.inf)
         change = (q.max(-1) > v + eps**BETTER * (1 + jnp.abs(v).max())) & ~mdp.terminal
         greedy = jnp.where(jax.nn.one_hot(q.argmax(-1), q.shape[-1], dtype=bool), 0.0, -jnp.inf)
-        return jnp.where(change[:, None], greedy, log_policy), change.any(), count + 1
+        return jnp.where(change[:, None], greedy, log_policy), v, change.any(), count + 1
 
-    start = (mdp.reference, jnp.asarray(True), jnp.asarray(0))
-    finished = jax.lax.while_loop(lambda carry: carry[1] & (carry[2] < MAX_SWEEPS), sweep, start)
-    log_policy, changed, _ = finished
-    v = jnp.where(changed, jnp.nan, _evaluate(plain, log_policy))
+    start = (mdp.reference, jnp.zeros_like(mdp.reward[:, 0]), jnp.asarray(True), jnp.asarray(0))
+    finished = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < MAX_SWEEPS), sweep, start)
+    v = jnp.where(finished[2], jnp.nan, finished[1])
     q = backup(mdp, v)
     best = jnp.where(allowed, q, -jnp.inf)
     v = jnp.where(mdp.terminal, 0.0, best.max(-1))

@@ -98,8 +98,8 @@ def segment_features(mdp: MDP, segments: Segments) -> Array:
       mdp: discount and terminal states.
       segments: ``[N, T]``.
     """
-    weight = jnp.where(mdp.terminal[segments.states], 0.0, 1.0)
-    weight = weight * mdp.discount ** jnp.arange(weight.shape[-1], dtype=weight.dtype)
+    steps = jnp.arange(segments.actions.shape[-1], dtype=mdp.discount.dtype)
+    weight = jnp.where(mdp.terminal[segments.states], 0.0, (mdp.discount**steps)[None])
     index = segments.states * mdp.num_actions + segments.actions
     size = mdp.num_states * mdp.num_actions
     return jax.vmap(lambda i, w: jnp.zeros(size, w.dtype).at[i].add(w))(index, weight)
