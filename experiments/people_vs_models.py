@@ -1,27 +1,28 @@
 """Figure ``people-vs-models``: which predicts held-out people better, Bradley-Terry or a general model?
 
-Both are fitted to some people and judged by the votes of others; Bradley-Terry is nested in the general model,
-whose skew part may go round in circles, and every ridge is chosen inside the training part. Real votes are read
-from a folder (``Config.data``); two populations that were made up, one cyclic and one Bradley-Terry, are judged
-by the same code in every run, and so is a transitive twin of each data set: people on the same pairs who rank
-by Bradley-Terry scores and noise.
+Both are fitted to some people and judged by the votes of others. Bradley-Terry is nested in the general
+model, whose skew part may go round in circles, and every ridge is chosen inside the training part. Votes of
+real people are read from a folder (``Config.data``). Two populations that were made up, one cyclic and one
+Bradley-Terry, are judged by the same code in every run, and so are transitive twins of each data set: people
+asked about the same pairs, who rank by Bradley-Terry scores and noise.
 
-Expected: on the made-up cyclic people the general model gains about a tenth of a nat a vote and a seventh of
-the votes; on no real data does it gain anything. That is so on the controls without cycles (qa_feedback, HH
-harmless), where it loses about a thousandth of a nat, and, against what their cycles suggest, on HANNA and
-llmfao too, where cross-validation mostly leaves the skew part out. Their cycles are about as many as noise
-makes: HANNA's prompts have fewer cyclic triples than transitive twins, llmfao's majorities over all prompts a
-few more than any of 20 twins, but not such as would tell how other people vote.
+Expected: on the made-up cyclic people the general model gains a tenth of a nat a vote and 14 points of
+accuracy; on no real data does it gain anything. So on the controls without cycles (qa_feedback, HH harmless),
+where it loses about a thousandth of a nat; and, against what their cycles suggest, on HANNA and llmfao, where
+cross-validation mostly leaves the skew part out. Their cycles are about as many as noise makes: prompts of
+HANNA have fewer cyclic triples than transitive twins, the majorities of llmfao over all prompts slightly more
+than any of 20 twins, but not such as tell how other people vote.
 
-So the policies agree: at equal KL the Nash policy and the optimum of Bradley-Terry's rewards draw on real
-data. At equal β the optimum wins, for rewards in logits move it farther from the reference. The Nash policy is
-worth its name on the made-up cyclic people: the answer that beats the optimum there does not beat it.
+Hence the policies agree: at equal KL the Nash policy wins within half a point of 50 % against the optimum of
+Bradley-Terry's rewards on real data. At equal β the optimum mostly wins, because rewards in logits move it
+farther from the reference. What the Nash policy is for shows on the made-up cyclic people at small β: the
+answer that beats the optimum 2 to 1 does not beat it.
 
-What limits this: a rater of HANNA is a place in the file, not a person (who filled it differs from story to
-story), and her system Human is left out. The votes of llmfao are on few of the pairs that policies draw, and
-the win rates are for those. Texts are seen through cheap features, which predict about 6 votes in 10. A tie is
-half a vote, in log-loss; accuracy leaves it out. Intervals are for these people as models trained on such as
-them predict them; that other training people would give another model is not in them.
+What limits this: a rater of HANNA is a place in the file and not a person (who filled it differs from story
+to story), and its human authors are left out. The votes of llmfao are on few of the pairs that policies draw,
+and its win rates are those on these. Texts are seen through cheap features, by which 6 votes in 10 are
+predicted. A tie is half a vote in the log-loss and left out of the accuracy. The intervals do not hold that
+other training people would give other models; the deals, which exchange them, are drawn beside.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Triples:
       triples: strict triples.
       cyclic: those that are cycles.
       groups: prompts with such a cycle; over all prompts, 0 or 1.
-      twins: shares of cycles in the twins.
+      twins: shares of cycles in the twins, of those that have strict triples.
       twin_groups: prompts with a cycle in each twin.
     """
 
@@ -290,7 +291,9 @@ def _twins(problem: Problem, deal: Prediction, config: Config) -> list[Problem]:
 def _triples(problem: Problem, twins: list[Problem], rows: np.ndarray, by_prompt: bool) -> Triples:
     counts = [one.tally(rows) for one in (problem, *twins)]
     found = [people_data.cycles(problem.cells, count.total, count.wins, by_prompt) for count in counts]
-    return Triples(*found[0], [one.share for one in found[1:]], [one.groups for one in found[1:]])
+    return Triples(
+        *found[0], [one.share for one in found[1:] if one.triples], [one.groups for one in found[1:]]
+    )
 
 
 def _score(votes: Votes, deals: list[Prediction], config: Config) -> Score:

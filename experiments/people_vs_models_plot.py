@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LOOK: Any = {**STYLE, "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8}
 LOOK |= {"xtick.labelsize": 8, "ytick.labelsize": 9, "axes.titleweight": "bold"}
 REAL, MADE_UP, TWIN = "#0072B2", "#009E73", "#9A9A9A"
+RANGE: Any = {"color": TWIN, "linewidth": 5, "alpha": 0.45, "solid_capstyle": "butt"}
 LINEAR = 1.0  # thousandths: the axes of gains are linear within this distance from 0, logarithmic beyond
 MODELS = (
     ("nash", "bradley_terry_nash", "its Nash policy", "#0072B2", "o"),
@@ -57,7 +58,7 @@ def plot(result: Result) -> Figure:
         figure, axes = plt.subplots(
             1,
             5,
-            figsize=(13.2, 1.9 + 0.62 * len(panels)),
+            figsize=(13.2, 2.1 + 0.62 * len(panels)),
             sharey=True,
             gridspec_kw={"width_ratios": [1.2, 1.2, 1, 1, 1]},
         )
@@ -78,7 +79,7 @@ def plot(result: Result) -> Figure:
             _rates(axes[3], row, panel, MODELS, result.config.betas[SHOWN_BETA])
             _rates(axes[4], row, panel, ATTACKS, result.config.betas[SHOWN_BETA])
         _decorate(axes, result)
-        figure.tight_layout(w_pad=1.0, rect=(0, 0.1, 1, 1))
+        figure.tight_layout(w_pad=1.0, rect=(0, 0.65 / figure.get_figheight(), 1, 1))
         _legends(figure, axes)
         plt.close(figure)
     return figure
@@ -98,9 +99,9 @@ def _cycles(axes: Axes, row: int, panel: Panel, colour: str) -> None:
     for triples, marker, shift in kinds:
         if triples is None or not triples.triples:
             continue
-        twins = 100 * np.array([share for share in triples.twins if not math.isnan(share)])
+        twins = 100 * np.array(triples.twins)
         if twins.size:
-            axes.plot([twins.min(), twins.max()], [row + shift] * 2, color=TWIN, linewidth=5, alpha=0.45)
+            axes.plot([twins.min(), twins.max()], [row + shift] * 2, **RANGE)
         axes.plot(100 * _share(triples), row + shift, marker, color=colour, markersize=5, zorder=3)
     if panel.overall is None and not panel.by_prompt.triples:
         axes.text(0.6, row, "two answers a prompt: no triples", va="center", fontsize=7, color="#555555")
@@ -125,8 +126,8 @@ def _share(triples: Triples) -> float:
 def _decorate(axes: Any, result: Result) -> None:
     panels, beta = result.panels, result.config.betas[SHOWN_BETA]
     titles = [
-        ("a  Gain in log-loss\nof the general model", "0.001 nats a vote"),
-        ("b  Gain in accuracy\nof the general model", "percentage points"),
+        ("a  Gain in log-loss\nof the general model", "0.001 nats a vote, log beyond 1"),
+        ("b  Gain in accuracy\nof the general model", "percentage points, log beyond 1"),
         ("c  Cyclic triples\nof majorities", "% of the strict triples"),
         ("d  General model's Nash\npolicy over Bradley-Terry's", f"win rate in %, β = {beta:g}"),
         ("e  A policy over the\nanswer that beats it best", f"win rate in %, β = {beta:g}"),
@@ -169,9 +170,11 @@ def unit_of(panel: Panel) -> str:
 def _legends(figure: Figure, axes: Any) -> None:
     from matplotlib.lines import Line2D
 
-    def line(colour: str, label: str, **more: Any) -> Line2D:
-        return Line2D([], [], **{"color": colour, "label": label, "linewidth": 1.6, **more})
+    def line(color: str, label: str, **more: Any) -> Line2D:
+        return Line2D([], [], **{"color": color, "label": label, "linewidth": 1.6, **more})
 
+    # half an inch below the axes, whatever their height
+    below = -0.5 / (axes[0].get_position().height * figure.get_figheight())
     gains = [
         line("black", "mean, 95 % bootstrap interval", marker="o", markersize=5),
         line("black", "one deal of the people", marker=".", linewidth=0),
@@ -180,13 +183,13 @@ def _legends(figure: Figure, axes: Any) -> None:
     cycles = [
         line("black", "majorities of each prompt", marker="o", linewidth=0),
         line("black", "majorities over all prompts", marker="s", linewidth=0),
-        line(TWIN, "range over transitive twins", linewidth=5, alpha=0.45),
+        line(label="range over transitive twins", **RANGE),
     ]
     for one, handles in ((axes[0], gains), (axes[2], cycles)):
-        one.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.14), borderaxespad=0)
+        one.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, below), borderaxespad=0)
     for one, kinds in ((axes[3], MODELS), (axes[4], ATTACKS)):
         handles = [line(colour, name, marker=marker, markersize=4) for _, _, name, colour, marker in kinds]
-        one.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.14), borderaxespad=0)
+        one.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, below), borderaxespad=0)
 
 
 def table(result: Result) -> str:
@@ -263,6 +266,8 @@ def _range(values: list[float], unit: float, digits: int) -> str:
 def _triples(triples: Triples | None) -> tuple[str, str]:
     if triples is None or not triples.triples:
         return "-", "-"
-    shares = [share for share in triples.twins if not math.isnan(share)]
     found = f"{triples.cyclic} of {triples.triples} ({100 * _share(triples):.1f} %), in {triples.groups}"
-    return found, f"{_range(shares, 100, 1)} %, in {min(triples.twin_groups)} to {max(triples.twin_groups)}"
+    return (
+        found,
+        f"{_range(triples.twins, 100, 1)} %, in {min(triples.twin_groups)} to {max(triples.twin_groups)}",
+    )
