@@ -115,7 +115,7 @@ def trainer(torch: Any, problem: Problem) -> Callable[[int], float]:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     return train
 

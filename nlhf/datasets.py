@@ -94,8 +94,12 @@ def minibatches(comparisons: Comparisons, batch: int) -> Oracle:
     """
     weight = np.asarray(comparisons.weight)
     check_labels(np.asarray(comparisons.prefer_first)[weight > 0])
-    settings = Static((check_whole("batch", batch), bool((weight == weight.flat[0]).all())))
-    return Oracle(Partial(_no_payoff), Partial(_duel, settings, comparisons))
+    # float64 on the host: with many rows the running sum would not resolve a single one in float32
+    share = np.cumsum(weight, dtype=np.float64) / weight.sum(dtype=np.float64)
+    upper = jnp.asarray(share, jnp.result_type(float))
+    last = jnp.asarray(np.flatnonzero(weight > 0)[-1])
+    settings = Static((check_whole("batch", batch),))
+    return Oracle(Partial(_no_payoff), Partial(_duel, settings, comparisons, upper, last))
 
 
 def _no_payoff(key: Array, policy: Policy) -> Feedback:
@@ -104,14 +108,18 @@ def _no_payoff(key: Array, policy: Policy) -> Feedback:
 
 
 def _duel(
-    settings: Static, comparisons: Comparisons, key: Array, policy: Policy, opponent: Policy
+    settings: Static,
+    comparisons: Comparisons,
+    upper: Array,
+    last: Array,
+    key: Array,
+    policy: Policy,
+    opponent: Policy,
 ) -> Comparisons:
+    """Invert the distribution function ``upper`` of the rows; no row beyond ``last`` has weight."""
     del policy, opponent
-    batch, equal = settings
-    if equal:
-        rows = jax.random.randint(key, (batch,), 0, comparisons.weight.shape[0])
-    else:
-        rows = jax.random.categorical(key, jnp.log(comparisons.weight), shape=(batch,))
+    draws = jax.random.uniform(key, settings, upper.dtype)
+    rows = jnp.minimum(jnp.searchsorted(upper, draws, side="right").astype(last.dtype), last)
     drawn = jax.tree.map(lambda column: column[rows], comparisons)
     return drawn._replace(weight=jnp.ones_like(drawn.weight))
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from experiments import bench_cpl, bench_cpl_torch, records
+from experiments import bench, bench_cpl, bench_cpl_torch, records
+from nlhf.errors import InputError
 
 TINY = bench_cpl.Config(
     widths=(8, 8), dropouts=(0.0, 0.25), batch=6, length=5, pairs=20, updates=2, repeats=2
@@ -20,12 +21,15 @@ def a_row(**changes):
     return row._replace(**changes)
 
 
-def test_without_torch_the_mend_is_named(nlhf, monkeypatch):
+def test_without_torch_the_mend_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    done = nlhf("bench", "cpl", "--quick")
-    assert done.code == 2
-    assert "install torch" in done.err
-    assert done.err.count("\n") == 1
+    with pytest.raises(InputError, match="install torch"):
+        bench_cpl.run(TINY)
+
+
+def test_the_command_knows_the_benchmark(nlhf):
+    assert "cpl" in nlhf("bench", "--help").out
+    assert bench.MODULES["cpl"] == bench_cpl.__name__
 
 
 def test_report_says_which_targets_are_met():
