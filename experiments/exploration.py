@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -213,7 +213,9 @@ def slope(x: Any, y: Any) -> float:
     return float(np.polyfit(np.asarray(x, float), np.asarray(y, float), 1)[0])
 
 
-def in_threads(calls: dict[str, Callable[[], Any]], progress: Callable[[str, int], None]) -> dict[str, Any]:
+def in_threads(
+    calls: Mapping[str, Callable[[], Any]], progress: Callable[[str, int], None]
+) -> dict[str, Any]:
     """Make the calls, as many at once as there are cores: compilation, which is long, runs beside runs.
 
     Args:

@@ -22,6 +22,7 @@ Theorem 3.1 (arXiv:2405.21046).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -177,10 +178,10 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
         )
     calls: dict[str, Callable[[], Any]] = {}
     for inverse_betas, cap in reversed(config.walls):
-        calls[f"online DPO for {cap} rounds"] = lambda b=inverse_betas, cap=cap: _wall(config, b, cap)
-    calls["XPO"] = lambda: _lanes(config, "xpo")
-    calls["DPO"] = lambda: _lanes(config, "dpo")
-    calls["VPO"] = lambda: _lanes(config, "vpo")
+        calls[f"online DPO for {cap} rounds"] = functools.partial(_wall, config, inverse_betas, cap)
+    calls["XPO"] = functools.partial(_lanes, config, "xpo")
+    calls["DPO"] = functools.partial(_lanes, config, "dpo")
+    calls["VPO"] = functools.partial(_lanes, config, "vpo")
     done = exploration.in_threads(calls, progress)
     walls = np.concatenate([done[f"online DPO for {cap} rounds"] for _, cap in config.walls], 1)
     caps = [cap for betas, cap in config.walls for _ in betas]
