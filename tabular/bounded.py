@@ -124,6 +124,10 @@ def minimise_in_box(
         decrease = objective(point) - jax.vmap(objective)(candidates)
         promised = -(candidates - point[None]) @ slope
         enough = (decrease >= 1e-4 * promised) & (decrease > 0)
+        # at the floor of rounding a decrease cannot be seen any more, a shorter gradient still can
+        level = jnp.abs(decrease[0]) <= 1e-13 * (1 + jnp.abs(objective(point)))
+        shorter = residual(candidates[0], gradient(candidates[0])) < 0.5 * residual(point, slope)
+        enough = enough.at[0].set(enough[0] | (level & shorter))
         moved = jnp.where(enough.any(), candidates[jnp.argmax(enough)], point)
         return moved, gradient(moved), count + 1, enough.any()
 

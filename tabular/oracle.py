@@ -166,7 +166,8 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
         num_contexts, num_actions = game.log_ref.shape
         _check_index("context", context, num_contexts)
         _check_index("action", np.concatenate([first, second]), num_actions)
-        empirical = game._replace(advantage=_empirical_advantage(game.log_ref.shape, comparisons, prior))
+        table = _empirical_advantage(game.log_ref.shape, comparisons, prior)
+        empirical = Game(table, game.log_ref, game.context_prob, game.beta)
         return Oracle(
             Partial(_exact_payoff, empirical, log_prob),
             Partial(_offline_duel, comparisons),
