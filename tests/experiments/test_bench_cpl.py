@@ -38,6 +38,8 @@ def test_report_says_which_targets_are_met():
     lines = report.splitlines()
     assert any("256 x 256, dropout 0 " in line and line.endswith("met") for line in lines)
     assert any("512 x 512, dropout 0.25" in line and line.endswith("missed") for line in lines)
+    busy = bench_cpl.report(bench_cpl.Result(bench_cpl.Config(), 2, "1", "2", [a_row(busy=0.8)]))
+    assert busy.rstrip().endswith("measure again")
     assert all(len(line) <= 110 for line in lines)
 
 
