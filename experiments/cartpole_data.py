@@ -66,12 +66,14 @@ def read_rollouts(folder: str) -> Rollouts:
     """Read ``cartpole.npz``: observations (one more than actions an episode), actions, ends of episodes.
 
     Args:
-      folder: that holds the file.
+      folder: that holds the file, or a folder ``rollouts`` with it.
 
     Raises:
       InputError: if it is missing, is no archive of these arrays, or its arrays do not belong together.
     """
     path = pathlib.Path(folder) / FILE
+    if not path.exists() and (nested := pathlib.Path(folder) / "rollouts" / FILE).exists():
+        path = nested  # one folder for the data of all figures
     try:
         with np.load(path, allow_pickle=False) as archive:
             states, actions, ends = (archive[name] for name in ("obs", "acts", "indices"))

@@ -67,6 +67,10 @@ class Reproduce:
     """A smaller run of the same code."""
     seeds: Annotated[int | None, arg(metavar="S", help_behavior_hint="(default: the figure's own)")] = None
     """Number of random seeds, >= 1."""
+    data: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: what the package embeds)")
+    ] = None
+    """Folder of the data, for the figures that read some (people-vs-models, cpl-cartpole)."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/NAME)")] = None
     """Folder of the results."""
     redraw: bool = False

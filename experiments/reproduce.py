@@ -2,12 +2,14 @@
 
 A figure is a module with a frozen dataclass ``Config`` (with ``seeds``), a dataclass ``Result`` of plain
 data, ``quick(config) -> Config``, ``run(config, progress) -> Result``, ``plot(result) -> Figure`` and
-``table(result) -> str``.
+``table(result) -> str``. A ``Config`` with a field ``data`` takes the folder of ``--data``; without it the figure
+uses what is embedded in the package.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import io as bytes_io
 import pathlib
@@ -43,6 +45,31 @@ FIGURES: dict[str, Figure] = {
     "slack": Figure("experiments.slack", "measured/bound of every claim, with its adversarial instance"),
     "breaking_points": Figure(
         "experiments.breaking_points", "step size x β: where each claim holds, is unknown, is violated"
+    ),
+    "xpo-exploration": Figure(
+        "experiments.xpo_exploration", "what XPO finds and online DPO does not: hitting times, rates, ablation"
+    ),
+    "vpo-bandit": Figure(
+        "experiments.vpo_bandit", "regret of VPO and its rivals online, on bandits; the wall at small β"
+    ),
+    "vpo-offline": Figure(
+        "experiments.vpo_offline", "pessimistic VPO and its rivals on data sets, over size and coverage"
+    ),
+    "exploration-phase-diagram": Figure(
+        "experiments.exploration_phase_diagram", "regret over (T, 1/β): greedy, XPO, moving sampler, KL-UCB"
+    ),
+    "cpl-consistency": Figure(
+        "experiments.cpl_consistency", "what CPL learns from n labelled segments, and from wrong labels"
+    ),
+    "regret-vs-return": Figure(
+        "experiments.regret_vs_return", "labels by regret or by return, and learners that assume either"
+    ),
+    "cpl-cartpole": Figure(
+        "experiments.cpl_cartpole", "CPL on CartPole rollouts against behaviour cloning, judged by returns"
+    ),
+    "people-vs-models": Figure(
+        "experiments.people_vs_models",
+        "Bradley-Terry against a general model and its Nash policy, judged by held-out people",
     ),
 }
 
@@ -107,7 +134,12 @@ def _load(name: str) -> Any:
 
 
 def _config(module: Any, command: commands.Reproduce) -> Any:
-    config = module.Config() if command.seeds is None else module.Config(seeds=command.seeds)
+    chosen = {} if command.seeds is None else {"seeds": command.seeds}
+    if command.data is not None:
+        if "data" not in {field.name for field in dataclasses.fields(module.Config)}:
+            raise InputError(f"--data is {command.data}, but this figure reads no data; leave it out")
+        chosen["data"] = str(command.data)
+    config = module.Config(**chosen)
     return module.quick(config) if command.quick else config
 
 
@@ -121,12 +153,12 @@ def _run(module: Any, command: commands.Reproduce) -> Any:
 
 def _stored(module: Any, command: commands.Reproduce, stored: dict[str, Any], folder: pathlib.Path) -> Any:
     """Return the result in a folder, unless the command asks for another one."""
-    if command.quick or command.seeds is not None:
+    if command.quick or command.seeds is not None or command.data is not None:
         wanted = records.encode(_config(module, command))
         if wanted != stored["config"]:
             raise InputError(
-                f"{folder}: holds a run with other settings, and --redraw runs nothing; leave out --quick "
-                "and --seeds, or leave out --redraw"
+                f"{folder}: holds a run with other settings, and --redraw runs nothing; leave out --quick, "
+                "--seeds and --data, or leave out --redraw"
             )
     return records.decode(module.Result, stored["result"], f"{folder / io.RESULT}: result")
 

@@ -16,6 +16,24 @@ from proofs_checks import breaking, claims, tightness, unchecked
 from proofs_checks.certificates import certify
 from proofs_checks.certificates import lemmas as certified_lemmas
 from proofs_checks.dynamics import edges, floors, noise, scaling, separations, simulations, spectra
+from proofs_checks.feedback import (
+    cpl,
+    cpl_fits,
+    dpo_offline,
+    fast_rates,
+    others,
+    partial_return,
+    regret,
+    samplers,
+    vpo_identities,
+    vpo_optimism,
+    vpo_rates,
+    xpo_bonus,
+    xpo_bound,
+    xpo_identities,
+    xpo_lemmas,
+    xpo_rates,
+)
 from proofs_checks.identities import algorithms as identities
 from proofs_checks.identities import bradley_terry, examples, instruments
 from proofs_checks.identities import game as game_identities
@@ -35,6 +53,9 @@ MODULES = (
     *(step_rows, identities, game_identities, loss_identities, gradient_identities),
     *(examples, bradley_terry, original_game, instruments, certified_lemmas),
     *(scaling, spectra, noise, floors, edges, separations, simulations),
+    *(xpo_identities, xpo_lemmas, xpo_rates, xpo_bonus, xpo_bound, samplers, dpo_offline),
+    *(vpo_identities, vpo_optimism, vpo_rates, fast_rates),
+    *(cpl, cpl_fits, regret, partial_return, others),
     unchecked,
 )
 SECTIONS = ("tightness", "breaking", "certificates")
