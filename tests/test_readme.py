@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from nlhf.algorithms import LEARNERS
+
 ROOT = pathlib.Path(__file__).parent.parent
 BLOCKS = re.findall(
     r"```python\n(import jax\n.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL
@@ -19,5 +21,14 @@ def test_a_block_runs(code):
         space[name]()
 
 
-def test_both_blocks_are_found():
-    assert len(BLOCKS) == 2
+def test_all_blocks_are_found():
+    assert len(BLOCKS) == 3
+
+
+def test_every_learner_is_in_the_table():
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text[text.index("### Learners") : text.index("Signs and samplers")]
+    named = set(
+        re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    )
+    assert named == set(LEARNERS)
