@@ -213,24 +213,31 @@ class Batch:
         }
 
 
-def horizons(effort: Effort) -> np.ndarray:
-    """``[3]`` T of the regret rows."""
-    return np.array(effort.pick((100, 400, 1600), (400, 1600, 6400)))
+HORIZONS = np.array([400, 1600, 6400])  # T of the regret rows; below a few hundred no rate shows yet
+SHORT = 1600  # comparisons of all other runs of XPO
+
+
+@functools.cache
+def regret_runs(effort: Effort) -> dict[str, np.ndarray]:
+    """Runs of XPO with an optimism for each T; and without optimism, and with the flipped sign."""
+    root, batch = OPTIMISM / np.sqrt(HORIZONS), Batch()
+    add = functools.partial(batch.add, effort.key("regret_runs"))
+    add("right", root, INVERSE_BETAS, [GOOD, BAD], effort.pick(16, 48))
+    add("wrong", [0.0, -root[-1]], INVERSE_BETAS, [GOOD, BAD], effort.pick(8, 16))
+    return batch.play("xpo", int(HORIZONS[-1]))
 
 
 @functools.cache
 def xpo_runs(effort: Effort) -> dict[str, np.ndarray]:
-    """All runs of XPO that rows judge; a negative scale is the flipped sign, 0 is no optimism."""
-    seeds, root, batch = effort.pick(24, 32), OPTIMISM / np.sqrt(horizons(effort)), Batch()
+    """The other runs of XPO that rows judge; a negative scale is the flipped sign, 0 is no optimism."""
+    seeds, batch = effort.pick(16, 48), Batch()
     add = functools.partial(batch.add, effort.key("xpo_runs"))
-    both = [GOOD, BAD]
-    add("right", root, INVERSE_BETAS, both, seeds)
-    add("wrong", [0.0, -root[-1]], INVERSE_BETAS, both, seeds // 2)
-    add("sweep", SCALES, 200.0, both, seeds // 2)
-    add("ablation", [0.0, FIXED], ABLATION[0], both, 20)
+    add("sweep", SCALES, 200.0, [GOOD, BAD], seeds)
+    add("flat", [0.0, -FIXED], 200.0, [GOOD, BAD], seeds)
+    add("ablation", [0.0, FIXED], ABLATION[0], [GOOD, BAD], 20)
     add("sign", [FIXED, -FIXED], SIGN[0], GOOD, 20)
     add("waiting", FIXED, WAITING, GOOD, 20)
-    return batch.play("xpo", int(horizons(effort)[-1]))
+    return batch.play("xpo", SHORT)
 
 
 @functools.cache

@@ -151,12 +151,12 @@ def _exponent(effort: Effort) -> Outcome:
 
 
 def _bound(effort: Effort) -> Outcome:
-    runs, horizon = small_class(effort), rare.horizons(effort)
+    runs, horizon = small_class(effort), rare.HORIZONS
     # the mean over seeds and instances of each T and 1/β
     level = np.array(
         [
             each[..., :stop].mean((-1, -2)).max(-1)
-            for each, stop in zip(rare.xpo_runs(effort)["right"], horizon, strict=True)
+            for each, stop in zip(rare.regret_runs(effort)["right"], horizon, strict=True)
         ]
     )
     values = np.stack([rare.CLASSES["grid"], 0 * rare.CLASSES["grid"]], 1)

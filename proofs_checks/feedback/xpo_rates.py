@@ -14,7 +14,7 @@ from scipy.special import expit
 from scipy.stats import ks_2samp
 
 from proofs_checks.feedback import rare
-from proofs_checks.feedback.rare import SOLVED, WAITING, dpo_runs, hitting, horizons, jump, xpo_runs
+from proofs_checks.feedback.rare import SOLVED, WAITING, dpo_runs, hitting, jump, regret_runs, xpo_runs
 from proofs_checks.feedback.xpo_lemmas import PAPER, RARE
 from proofs_checks.rows import Check, Effort, Outcome
 
@@ -143,7 +143,7 @@ def exponent(level: np.ndarray, horizon: np.ndarray) -> np.ndarray:
 
 
 def _regret_exponent(effort: Effort) -> Outcome:
-    horizon, runs = horizons(effort), xpo_runs(effort)
+    horizon, runs = rare.HORIZONS, regret_runs(effort)
     rate = exponent(regret(runs["right"], horizon), horizon)
     none, flipped = (exponent(regret(runs["wrong"][which], horizon), horizon) for which in ([0], [1]))
     wrong = max(float(none.max()), float(flipped.max()))
@@ -159,11 +159,13 @@ def _regret_exponent(effort: Effort) -> Outcome:
 
 
 def _regret_levels(effort: Effort) -> Outcome:
-    horizon = horizons(effort)
-    level = regret(xpo_runs(effort)["right"], horizon)[-1]
-    other = regret(dpo_runs(effort)["regret"], np.minimum(horizon, dpo_runs(effort)["regret"].shape[-1]))[-1]
+    level = regret(regret_runs(effort)["right"], rare.HORIZONS)[-1]
+    waiting = dpo_runs(effort)["regret"]
+    # online DPO is run no longer than this; it would still be waiting
+    stop = min(int(rare.HORIZONS[-1]), waiting.shape[-1] - 1)
+    other = waiting[0, ..., :stop].mean((-1, -2, -3))
     return Outcome(
-        xpo_runs(effort)["right"][-1, ..., 0].size,
+        regret_runs(effort)["right"][-1, ..., 0].size,
         float(level.max() / level.min()),
         "online DPO against XPO's smallest",
         float(other.max() / level.min()),
@@ -184,7 +186,7 @@ def _flipped(effort: Effort) -> Outcome:
 
 def _sweep(effort: Effort) -> Outcome:
     """Regret of the best scale over that of the better of the two ends, times 1.5."""
-    stop = 1600
+    stop = rare.SHORT
 
     def curve(gaps: np.ndarray) -> np.ndarray:
         return gaps[:, 0, :, :, :stop].mean((-1, -2, -3))
@@ -192,7 +194,7 @@ def _sweep(effort: Effort) -> Outcome:
     runs = xpo_runs(effort)
     level = curve(runs["sweep"])
     # without optimism and with the flipped sign the scale does not matter
-    flat = curve(runs["wrong"][:, 1:2])
+    flat = curve(runs["flat"])
     return Outcome(
         runs["sweep"][..., 0].size,
         1.5 * float(level.min() / min(level[0], level[-1])),
