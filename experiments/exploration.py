@@ -229,3 +229,16 @@ def in_threads(
 
     with ThreadPoolExecutor(num_workers()) as pool:
         return dict(zip(calls, pool.map(make, calls), strict=True))
+
+
+def in_turn(calls: Mapping[str, Callable[[], Any]], progress: Callable[[str, int], None]) -> dict[str, Any]:
+    """Make the calls one after the other.
+
+    For programs with batched eigenvalues (the Newton fits): two of them at once, in the two threads of a
+    machine with two cores, were seen to wait for each other for ever, inside the runtime.
+    """
+    made = {}
+    for name, call in calls.items():
+        progress(name, len(calls))
+        made[name] = call()
+    return made

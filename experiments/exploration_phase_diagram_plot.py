@@ -45,6 +45,8 @@ def plot(result: Result) -> Figure:
                 image = axes.pcolormesh(
                     *_edges(each, result), np.asarray(each.mean).clip(lowest), norm=norm, cmap="cividis"
                 )
+                if instance == "good rare arm":
+                    _wall(axes, result, named=column == 0)
                 _plane(axes, each, result, first=column == 0, last=row == len(instances) - 1)
                 title = LEARNERS[each.method].label
                 title += "" if each.width is None else f", {each.width:g}u"
@@ -85,10 +87,6 @@ def _plane(axes: Axes, each: Map, result: Result, *, first: bool, last: bool) ->
     axes.set_xscale("log")
     axes.set_yscale("log")
     edges = _edges(each, result)
-    if each.instance == "good rare arm":
-        inverse_beta = np.geomspace(edges[1][0], edges[1][-1], 200)
-        wall = np.exp(inverse_beta / 8)
-        axes.plot(wall, inverse_beta, color="white", linestyle=(0, (4, 2)), linewidth=1.2)
     axes.set_xlim(edges[0][0], edges[0][-1])
     axes.set_ylim(edges[1][0], edges[1][-1])
     axes.set_xticks(each.horizons, [str(horizon) for horizon in each.horizons], rotation=45)
@@ -101,6 +99,13 @@ def _plane(axes: Axes, each: Map, result: Result, *, first: bool, last: bool) ->
         axes.set_xlabel("T")
 
 
+def _wall(axes: Axes, result: Result, *, named: bool) -> None:
+    inverse_beta = np.geomspace(result.config.inverse_betas[0] / 2, 2 * result.config.inverse_betas[-1], 200)
+    axes.plot(np.exp(inverse_beta / 8), inverse_beta, color="white", linestyle=(0, (4, 2)), linewidth=1.2)
+    if named:
+        axes.text(0.04, 0.66, r"$T = e^{1/8\beta}$", color="white", transform=axes.transAxes)
+
+
 def _best(axes: Axes, best: Best, first: Map, result: Result, *, last: bool) -> None:
     from matplotlib.colors import to_rgb
 
@@ -111,7 +116,7 @@ def _best(axes: Axes, best: Best, first: Map, result: Result, *, last: bool) -> 
             image[row, column] = colour if sure else 0.3 * colour + 0.7
     axes.pcolormesh(*_edges(first, result), image, edgecolor="white", linewidth=0.8)
     _plane(axes, first, result, first=True, last=last)
-    axes.set_title("least regret")
+    axes.set_title("least (pale: not sure)")
 
 
 def _cut(axes: Axes, maps: list[Map], result: Result, *, last: bool) -> None:
@@ -128,7 +133,8 @@ def _cut(axes: Axes, maps: list[Map], result: Result, *, last: bool) -> None:
     values = np.concatenate([np.asarray(each.mean)[:, -1] for each in maps])
     axes.set_ylim(max(values.min() / 2, 1e-2), values.max() * 2)
     axes.set_xlim(x[0], x[-1])
-    axes.set_xticks(x, [f"{one:g}" for one in x])
+    every = 1 + (len(x) > 5)
+    axes.set_xticks(x, [f"{one:g}" if place % every == 0 else "" for place, one in enumerate(x)])
     axes.minorticks_off()
     axes.set_title(f"cut at T = {horizon}")
     if last:

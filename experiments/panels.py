@@ -51,7 +51,8 @@ def label_ends(
     scale = axes.transData.transform
     bottom, top = scale((axes.get_xlim()[0], low))[1], scale((axes.get_xlim()[0], high))[1]
     places = [
-        float((scale((axes.get_xlim()[0], height))[1] - bottom) / (top - bottom)) for _, _, height in ends
+        float((scale((axes.get_xlim()[0], min(max(height, low), high)))[1] - bottom) / (top - bottom))
+        for _, _, height in ends
     ]
     heights = spread(places, gap)
     for (label, colour, _), height in zip(ends, heights, strict=True):
@@ -59,7 +60,7 @@ def label_ends(
 
 
 def spread(places: list[float], gap: float) -> list[float]:
-    """Move numbers, up to 1, apart until neighbours differ by ``gap``; their order is kept.
+    """Move numbers in [0, 1] apart until neighbours differ by ``gap``; their order is kept.
 
     >>> [round(place, 3) for place in spread([0.5, 0.5, 0.9], 0.1)]
     [0.45, 0.55, 0.9]
@@ -73,8 +74,9 @@ def spread(places: list[float], gap: float) -> list[float]:
         push = np.maximum(short, 0) / 2
         moved[:-1] -= push
         moved[1:] += push
-    # never above the top
+    # never above the top, nor below the bottom
     moved = np.minimum(moved, 1 - gap * np.arange(len(moved))[::-1])
+    moved = np.maximum(moved, gap * np.arange(len(moved)))
     placed = np.empty_like(moved)
     placed[order] = moved
     return [float(place) for place in placed]

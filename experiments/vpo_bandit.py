@@ -166,7 +166,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     everywhere = tuple(beta for betas, _ in config.walls for beta in betas)
     shortest = min(cap for _, cap in config.walls)
     calls["XPO at the wall"] = functools.partial(_wall, config, "xpo", everywhere, shortest)
-    done = exploration.in_threads(calls, progress)
+    done = exploration.in_turn(calls, progress)
     panels = []
     for problem in config.problems:
         parts: dict[str, np.ndarray] = {}

@@ -148,7 +148,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
         return np.asarray(_fit(algorithms, lanes.bandits, data)).reshape(len(lanes.points), -1)
 
     calls = {method: functools.partial(fit, method) for method in METHODS}
-    gaps = exploration.in_threads(calls, progress)
+    gaps = exploration.in_turn(calls, progress)
     start = np.asarray(jax.vmap(bandit_tools.suboptimality)(lanes.bandits, lanes.bandits.log_ref))
     start = start.reshape(len(lanes.points), -1).mean(-1)
     best = jax.vmap(lambda bandit, cover: coverage.concentrability(bandit_tools.optimum(bandit), cover))

@@ -111,7 +111,7 @@ def _regret(axes: Axes, result: Result) -> None:
         LEARNERS["dpo"].label,
         (x[-1], min(curve.low[-1] for curve in dpo)),
         textcoords="offset points",
-        xytext=(0, 5),
+        xytext=(0, -14),
         ha="right",
         color=LEARNERS["dpo"].colour,
     )
@@ -178,7 +178,7 @@ def _sweep(axes: Axes, result: Result) -> None:
         "mean of both",
         (x[-2], total[-2] / 2),
         textcoords="offset points",
-        xytext=(2, -16),
+        xytext=(-12, -18),
         color=LEARNERS["xpo"].colour,
         weight="bold",
     )
