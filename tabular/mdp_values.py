@@ -7,7 +7,7 @@ cycle that pays), the values are NaN.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class Values(NamedTuple):
     optimal: Array
 
 
+@jax.jit
 def soft_values(mdp: MDP) -> Values:
     """Solve ``V = β logsumexp_a(log_ref + Q/β)``, ``Q = r + discount P V``, by soft policy iteration.
 
@@ -56,7 +57,7 @@ def soft_values(mdp: MDP) -> Values:
     scale = 1 + jnp.abs(mdp.reward).max() + mdp.beta
     enough = 32 * jnp.finfo(mdp.reward.dtype).eps
 
-    def sweep(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def sweep(carry: Any) -> Any:
         v = _evaluate(mdp, carry[0])
         q = backup(mdp, v)
         better = jnp.where(
@@ -65,7 +66,7 @@ def soft_values(mdp: MDP) -> Values:
         residual = jnp.abs(better - v).max() / (scale + jnp.abs(v).max())
         return logspace.normalise(mdp.log_ref + q / mdp.beta), q, better, residual, carry[4] + 1
 
-    def unfinished(carry: tuple[Array, ...]) -> Array:
+    def unfinished(carry: Any) -> Array:
         return (carry[3] > enough) & (carry[4] < MAX_SWEEPS)
 
     zero = jnp.zeros_like(mdp.reward)
@@ -76,6 +77,7 @@ def soft_values(mdp: MDP) -> Values:
     return Values(q, v, log_policy + missing, _advantage(mdp, q, v), ~jnp.isneginf(mdp.log_ref))
 
 
+@jax.jit
 def hard_values(mdp: MDP) -> Values:
     """Solve ``V = max_a Q``, ``Q = r + discount P V``, whatever beta is, by policy iteration; ties are kept.
 
@@ -90,7 +92,7 @@ def hard_values(mdp: MDP) -> Values:
     plain = mdp._replace(beta=jnp.zeros_like(mdp.beta))
     eps = float(jnp.finfo(mdp.reward.dtype).eps)
 
-    def sweep(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def sweep(carry: Any) -> Any:
         log_policy, _, _, count = carry
         v = _evaluate(plain, log_policy)
         q = jnp.where(allowed, backup(mdp, v), -jnp.inf)
@@ -110,6 +112,7 @@ def hard_values(mdp: MDP) -> Values:
     return Values(q, v, log_policy, _advantage(mdp, q, v), optimal)
 
 
+@jax.jit
 def policy_values(mdp: MDP, log_policy: Array) -> Values:
     """Evaluate a policy: ``v = (I - discount P_π)^-1 [r_π - β Σ_a π (log π - log_ref)]``; plain for β = 0.
 
@@ -133,6 +136,7 @@ def log_ratio(mdp: MDP, log_policy: Array) -> Array:
     return jnp.where(outside, 0.0, log_policy) - jnp.where(outside, 0.0, mdp.log_ref)
 
 
+@jax.jit
 def occupancy(mdp: MDP, log_policy: Array) -> Array:
     """Expected discounted number of visits ``E Σ_t discount^t 1{s_t = s, a_t = a}``, ``[S, A]``.
 

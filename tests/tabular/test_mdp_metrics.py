@@ -31,7 +31,7 @@ def test_metrics_vanish_at_their_optimum_and_measure_what_they_say():
 
     def hard(q):
         with np.errstate(divide="ignore"):
-            return q.max(-1), np.log(q == q.max(-1, keepdims=True))
+            return q.max(-1), np.log((q == q.max(-1, keepdims=True)).astype(float))
 
     def as_given(beta):
         return lambda q: ((np.exp(given) * (q - beta * (given - log_ref))).sum(-1), given)
