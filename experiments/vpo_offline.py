@@ -11,11 +11,12 @@ from a behaviour policy. Methods: VPO offline (pessimism α = -√N, calibrated 
 * coverage of every policy: arm 0 the same, played half of the time, and half of the other arms with a
   probability that falls; C* stays near 2, x is max over all policies and arms of π/π_b = 1/min π_b.
 
-Expected: VPO's suboptimality falls as N^-1/2 or faster, and is below DPO's at every N. Where C* grows every
-method gets worse, and pessimism first: it stays away from the best arm because it is rare in the data. Where
-only other policies lose their coverage, DPO follows arms that won a few lucky comparisons, and pessimism does
-not. IPO and SLiC aim at a win rate and a margin, not at the KL-regularised value: more data do not bring them
-to it. The settings are ours, after arXiv:2405.19320 (its own are not known to us).
+Expected: VPO's suboptimality falls as N^-1/2, and is below DPO's at every N. Where C* grows every method but
+IPO gets worse, and pessimism first, to less than the reference: it stays away from the best arm because it
+is rare in the data, and DPO, which is lucky at times, is better there. Where only other policies lose their
+coverage, DPO follows arms that won a few lucky comparisons, and pessimism does not. IPO and SLiC aim at a
+win rate and a margin, not at the KL-regularised value: more data help them less. The settings are ours,
+after arXiv:2405.19320 (its own are not known to us).
 """
 
 from __future__ import annotations
