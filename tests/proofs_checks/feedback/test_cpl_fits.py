@@ -27,9 +27,8 @@ def test_single_steps_fill_up_with_steps_at_the_end_that_count_nothing():
     assert int(weight.sum()) == num_states * num_actions**2
     np.testing.assert_array_equal(first.states, second.states)
     np.testing.assert_array_equal(first.states[:, 1:], num_states)
-    shown = {
-        tuple(map(int, row)) for row in zip(first.states[:, 0], first.actions[:, 0], second.actions[:, 0])
-    }
+    columns = (first.states[:, 0], first.actions[:, 0], second.actions[:, 0])
+    shown = set(zip(*(np.asarray(column).tolist() for column in columns), strict=True))
     assert len(shown - {(num_states, 0, 0)}) == num_states * num_actions**2
 
 

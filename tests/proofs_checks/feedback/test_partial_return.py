@@ -9,7 +9,7 @@ from tabular.mdp import with_reward
 def test_every_segment_that_can_happen_is_listed_once():
     mdp = rows._gamble(-1.0)
     found = rows.all_segments(mdp, 2, ended=True)
-    # from the choice: 2 actions into 1 + 2 places, 2 actions there; from three places and the end into the end
+    # from the choice 2 actions into 1 + 2 places, 2 actions there; from the other four into the end
     assert found.states.shape == (2 * 3 + 4 * 2 * 2, 2)
     listed = np.concatenate([found.states, found.actions], 1)
     assert len(np.unique(listed, axis=0)) == len(listed)
