@@ -154,14 +154,15 @@ PAIRS = 16  # comparisons a round: the phase in which nothing is known is then a
 METHODS: dict[str, Callable[[Bandit], Algorithm]] = {
     "kl_ucb": lambda one: kl_ucb(0.5, one.beta, counts(1, SIZE), elliptic(one)),
     "greedy": lambda one: vpo(0.0, one.beta, counts(1, SIZE)),
-    "reference": lambda one: xpo(0.0, one.beta, counts(1, SIZE)),
+    # no width: greedy, with the second draw from the reference
+    "reference": lambda one: kl_ucb(0.0, one.beta, counts(1, SIZE), elliptic(one)),
 }
 
 
 @functools.cache
 def growth_runs(effort: Effort, name: str) -> np.ndarray:
     """Gaps ``[len(BETAS), S, T]`` of a key of ``METHODS``, the same bandits at every β."""
-    seeds, num_steps = effort.pick(16, 48), effort.pick(256, 1024)
+    seeds, num_steps = effort.pick(16, 24), effort.pick(256, 1024)
     bandit = arms(effort.rng("growth"), seeds, SIZE, 2.0, 1.0)
     many = jax.tree.map(lambda leaf: jnp.tile(leaf, (len(BETAS),) + (1,) * (leaf.ndim - 1)), bandit)
     many = many._replace(beta=jnp.repeat(jnp.asarray(BETAS), seeds))
@@ -238,8 +239,8 @@ UNSOLVED = 0.1
 @functools.cache
 def saturated(effort: Effort, name: str) -> np.ndarray:
     """Comparisons made while the gap is above 0.1, ``[levels, S]``."""
-    levels, seeds = np.array(LEVELS[: effort.pick(4, 6)]), effort.pick(16, 48)
-    num_steps = effort.pick(4096, 32768)
+    levels, seeds = np.array(LEVELS[: effort.pick(5, 6)]), 48
+    num_steps = effort.pick(8192, 32768)
     reward = np.stack([levels, levels - 0.5, 0 * levels], 1)[:, None]
     log_ref = np.tile(np.log([RARE, RARE, 1 - 2 * RARE]), (len(levels), 1, 1))
     bandit = Bandit(
