@@ -23,7 +23,7 @@ def draw(axes: Axes, curve: Series, *, band: bool = True, **style: Any) -> None:
     """Draw a curve and its interval in the colour of its method."""
     colour = style.pop("color", LEARNERS[curve.method].colour)
     if band:
-        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, lw=0)
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.14, lw=0)
     axes.plot(curve.x, curve.middle, color=colour, **style)
 
 

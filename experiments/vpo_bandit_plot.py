@@ -25,8 +25,8 @@ def plot(result: Result) -> Figure:
     betas = list(result.config.betas)
     problems = list(dict.fromkeys(panel.problem for panel in result.panels))
     with matplotlib.rc_context(panels.LOOK):
-        figure = plt.figure(figsize=(3.3 * len(betas) + 4.0, 6.6))
-        widths = [1.0, 0.42] * len(betas) + [0.22, 1.25]
+        figure = plt.figure(figsize=(3.7 * len(betas) + 3.8, 6.6))
+        widths = [1.0, 0.66] * len(betas) + [0.1, 1.2]
         grid = figure.add_gridspec(len(problems), len(widths), width_ratios=widths, wspace=0.12, hspace=0.36)
         for panel in result.panels:
             row, column = problems.index(panel.problem), betas.index(panel.beta)
@@ -43,17 +43,14 @@ def plot(result: Result) -> Figure:
 
 def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_title(f"β = {panel.beta:g}", loc="left")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     for curve in panel.curves:
         panels.draw(axes, curve)
     top = max(max(curve.high) for curve in panel.curves)
-    bottom = min(min(curve.low) for curve in panel.curves)
     x = np.asarray(panel.curves[0].x)
-    axes.set_xlim(x[0], x[-1])
-    axes.set_ylim(bottom / 1.2, top * 1.3)
-    line = 1.1 * bottom * np.sqrt(x / x[0])
-    panels.reference_line(axes, x, line, r"$\sqrt{T}$", at=len(x) // 3, xytext=(4, -9))
+    axes.set_xlim(0, x[-1])
+    axes.set_ylim(0, top)
+    least = min(curve.middle[-1] for curve in panel.curves)
+    panels.reference_line(axes, x, 0.7 * least * np.sqrt(x / x[-1]), r"$\sqrt{T}$", at=-1, xytext=(-16, -12))
     ends = [
         (f"{LEARNERS[curve.method].label} {exponent:.2f}", LEARNERS[curve.method].colour, curve.middle[-1])
         for curve, exponent in zip(panel.curves, panel.exponent, strict=True)
@@ -75,7 +72,7 @@ def _wall(axes: Axes, result: Result) -> None:
         axes.text(0.97, 0.02, "△: at the cap", transform=axes.transAxes, ha="right", fontsize=8, color="0.25")
     middle = len(x) // 2
     line = vpo.middle[middle] * np.exp(7 / 8 * (x - x[middle]))
-    panels.reference_line(axes, x, line, "slope 7/8", at=0, xytext=(2, 14))
+    panels.reference_line(axes, x, line, "slope 7/8", at=-2, xytext=(-44, 8))
     axes.text(
         x[middle] - 0.25,
         2.2 * vpo.middle[middle],
