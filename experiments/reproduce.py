@@ -2,8 +2,8 @@
 
 A figure is a module with a frozen dataclass ``Config`` (with ``seeds``), a dataclass ``Result`` of plain
 data, ``quick(config) -> Config``, ``run(config, progress) -> Result``, ``plot(result) -> Figure`` and
-``table(result) -> str``. A ``Config`` with a field ``data`` takes the folder of ``--data``; without it the figure
-uses what is embedded in the package.
+``table(result) -> str``. A ``Config`` with a field ``data`` takes the folder of ``--data``; without it the
+figure uses what is embedded in the package.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FIGURES: dict[str, Figure] = {
         "experiments.breaking_points", "step size x β: where each claim holds, is unknown, is violated"
     ),
     "xpo-exploration": Figure(
-        "experiments.xpo_exploration", "what XPO finds and online DPO does not: hitting times, rates, ablation"
+        "experiments.xpo_exploration", "what XPO finds and online DPO does not: hitting times, rate, ablation"
     ),
     "vpo-bandit": Figure(
         "experiments.vpo_bandit", "regret of VPO and its rivals online, on bandits; the wall at small β"

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import bank
+import learners
 import pytest
 
 import nlhf.algorithms
-from nlhf.algorithms import ALGORITHMS
+from nlhf.algorithms import ALGORITHMS, LEARNERS
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = ("nlhf", "tabular", "proofs_checks", "experiments")
@@ -136,8 +137,10 @@ def test_modules_and_public_functions_have_docstrings(path):
 
 def test_every_algorithm_file_is_listed_and_banked():
     files = {found.name for found in pkgutil.iter_modules(nlhf.algorithms.__path__)}
-    assert files == set(ALGORITHMS) == set(bank.ROWS)
-    for name, factory in ALGORITHMS.items():
+    assert set(ALGORITHMS) == set(bank.ROWS)
+    assert set(LEARNERS) == set(learners.ROWS)
+    assert files == set(ALGORITHMS) | set(LEARNERS)
+    for name, factory in {**ALGORITHMS, **LEARNERS}.items():
         assert inspect.getmodule(factory).__name__ == f"nlhf.algorithms.{name}"
         assert (ROOT / "tests/nlhf/algorithms" / f"test_{name}.py").is_file()
 

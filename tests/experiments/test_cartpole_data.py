@@ -81,7 +81,9 @@ def write(folder, **changes):
         "acts": np.tile([0, 1], 5),
         "indices": np.array([5]),
     } | changes
-    np.savez(folder / cartpole_data.FILE, **{name: value for name, value in arrays.items() if value is not None})
+    np.savez(
+        folder / cartpole_data.FILE, **{name: value for name, value in arrays.items() if value is not None}
+    )
     return str(folder)
 
 
