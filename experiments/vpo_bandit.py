@@ -10,8 +10,8 @@ Expected: at β = 1 everything that maximises the Bradley-Terry likelihood has r
 order hardly matters. At β = 0.1 on the 10-armed bandits methods whose pairs are both on-policy (VPO, online
 DPO, RLHF) are nearer to linear, and VPO is but a little better than online DPO. A draw of the reference does
 the work: XPO without its bonus (DPO, ref. draw) is as good as with it. On the linear bandits, where π_ref is
-uniform and arms share their features, nothing needs to be explored, and methods differ by little. IPO and
-SLiC aim elsewhere (a win rate, a margin of one), and end with the largest exponents.
+uniform and arms share their features, nothing needs to be explored, and methods differ by little. IPO aims
+at a win rate, and ends with the largest exponents; SLiC's margin of one costs it most at β = 1.
 
 Right: on the bad rare arm (see ``xpo-exploration``) VPO starts at the arm and needs exp((1 - 1/8)/β) rounds
 to leave it, a line of slope 7/8 on the log axis: the constant e^{C/β} of its bound is real. XPO's draw of
