@@ -5,7 +5,7 @@ import pytest
 import scipy.optimize
 
 from nlhf import InputError
-from tabular.bounded import bounded_rewards, minimise_in_box
+from tabular.bounded import bounded_rewards, minimise_in_box, newton_direction
 
 NUM, BOUND = 6, 1.5
 MATRIX = np.random.default_rng(0).normal(size=(NUM, NUM))
@@ -70,3 +70,28 @@ def test_same_arguments_give_the_same_space():
 def test_refuses_numbers_out_of_range(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         bounded_rewards(**{"bound": 1.0, **wrong})
+
+
+def test_newton_direction_solves_where_the_curvature_is_positive():
+    matrix = MATRIX @ MATRIX.T + 0.1 * np.eye(NUM)
+    slope = RNG.normal(size=NUM)
+    direction = newton_direction(jnp.asarray(matrix), jnp.asarray(slope))
+    np.testing.assert_allclose(direction, -np.linalg.solve(matrix, slope), rtol=1e-8)
+
+
+def test_newton_direction_ignores_what_the_hessian_does_not_see():
+    ones = np.ones((NUM, NUM)) / NUM
+    matrix = (np.eye(NUM) - ones) @ (MATRIX @ MATRIX.T) @ (np.eye(NUM) - ones)
+    slope = RNG.normal(size=NUM)
+    slope -= slope.mean()
+    direction = newton_direction(jnp.asarray(matrix), jnp.asarray(slope))
+    np.testing.assert_allclose(direction, -np.linalg.pinv(matrix) @ slope, rtol=1e-6, atol=1e-9)
+
+
+def test_newton_direction_descends_whatever_the_curvature():
+    for _ in range(20):
+        matrix = RNG.normal(size=(NUM, NUM))
+        slope = RNG.normal(size=NUM)
+        direction = np.asarray(newton_direction(jnp.asarray(matrix + matrix.T), jnp.asarray(slope)))
+        assert direction @ slope < 0
+        assert np.isfinite(direction).all()
