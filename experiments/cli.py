@@ -10,6 +10,7 @@ import contextlib
 import importlib.metadata
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         _say("interrupted")
+        if any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate()):
+            # a program in compilation cannot be stopped, and ends in a fault when the interpreter goes first
+            os._exit(130)
         return 130
     except Exception as error:
         code = _exit_code(error)

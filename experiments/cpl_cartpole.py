@@ -136,13 +136,12 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     if config.seeds < 2:
         raise InputError(f"seeds is {config.seeds}, but an interval needs 2 or more; give --seeds 8, say")
     total = len(METHODS) + 2
-    progress("solving the grid", total)
     own_key, state_key, play_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + config.seeds)
+    # before the work: what cannot be read is said at once
+    given = None if config.data is None else cartpole_data.read_rollouts(config.data)
+    progress("solving the grid", total)
     grid = cartpole_value.solve(config.grid, temperature=config.temperature)
-    if config.data is None:
-        rollouts = cartpole_data.own_rollouts(own_key)
-    else:
-        rollouts = cartpole_data.read_rollouts(config.data)
+    rollouts = cartpole_data.own_rollouts(own_key) if given is None else given
     progress("drawing comparisons", total)
     stacked, agreement = _draw(config, rollouts, grid, keys)
     fresh = cartpole_data.draw_segments(state_key, rollouts, 200, config.length, config.noise)

@@ -134,7 +134,7 @@ def _load(name: str) -> Any:
 
 
 def _config(module: Any, command: commands.Reproduce) -> Any:
-    chosen = {} if command.seeds is None else {"seeds": command.seeds}
+    chosen: dict[str, Any] = {} if command.seeds is None else {"seeds": command.seeds}
     if command.data is not None:
         if "data" not in {field.name for field in dataclasses.fields(module.Config)}:
             raise InputError(f"--data is {command.data}, but this figure reads no data; leave it out")

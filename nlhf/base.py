@@ -280,6 +280,8 @@ def check_whole(name: str, value: Any, *, low: int = 1) -> int:
     ...
     nlhf.errors.InputError: num_inner is 2.5, but it must be a whole number; give num_inner >= 1
     """
+    if np.ndim(value) or isinstance(value, str | type(None)):
+        raise InputError(f"{name} is {value!r}, but it must be a whole number; give {name} >= {low}")
     check_number(name, value, low=low)
     if int(value) != value:
         raise InputError(f"{name} is {value}, but it must be a whole number; give {name} >= {low}")

@@ -38,6 +38,21 @@ def compare(first: Any, second: Any, prefer_first: Any) -> Comparisons:
       InputError: as ``check_labels``, or if the columns are not of one length.
     """
     labels = np.asarray(prefer_first)
+    if labels.ndim != 1 or labels.dtype.kind not in "biuf":
+        raise InputError(
+            f"prefer_first is {str(prefer_first)[:40]!r}, but labels must be [N] numbers in [0, 1]"
+        )
+    if isinstance(first, list | tuple) and not hasattr(first, "_fields"):
+        first, second = (
+            np.asarray(first),
+            np.asarray(second),
+        )  # a plain list is one column, not a pytree of rows
+    kinds = [
+        (jax.tree.structure(side), [np.shape(leaf)[1:] for leaf in jax.tree.leaves(side)])
+        for side in (first, second)
+    ]
+    if kinds[0] != kinds[1]:
+        raise InputError(f"first holds {kinds[0]}, but second {kinds[1]}; give segments of one length")
     for leaf in jax.tree.leaves((first, second)):
         if len(leaf) != len(labels):
             raise InputError(
@@ -81,6 +96,26 @@ def check_labels(labels: np.ndarray) -> None:
         )
 
 
+def check_weight(weight: np.ndarray) -> np.ndarray:
+    """Return ``weight`` if it says how often rows were observed, else raise.
+
+    Args:
+      weight: ``[N]``.
+
+    Raises:
+      InputError: if an entry is negative or not finite, or all are 0.
+    """
+    wrong = ~(np.isfinite(weight) & (weight >= 0))
+    if wrong.any():
+        raise InputError(
+            f"weight {int(wrong.argmax())} is {weight[wrong][0]:g}, but a row is observed a finite number of "
+            "times >= 0; give 1, or 0 to leave it out"
+        )
+    if not (weight > 0).any():
+        raise InputError("the data set has 0 comparisons, but at least 1 is needed; check its weight")
+    return weight
+
+
 def minibatches(comparisons: Comparisons, batch: int) -> Oracle:
     """Answer every duel with rows drawn with replacement from a data set, whatever the policies.
 
@@ -92,7 +127,7 @@ def minibatches(comparisons: Comparisons, batch: int) -> Oracle:
       InputError: as ``check_labels`` over the rows of positive weight; if batch is not a positive whole
         number; from ``payoff``, since a data set has no table of preferences.
     """
-    weight = np.asarray(comparisons.weight)
+    weight = check_weight(np.asarray(comparisons.weight))
     check_labels(np.asarray(comparisons.prefer_first)[weight > 0])
     # float64 on the host: with many rows the running sum would not resolve a single one in float32
     share = np.cumsum(weight, dtype=np.float64) / weight.sum(dtype=np.float64)

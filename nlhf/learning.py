@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Comparisons, Info, Policy
+from nlhf.errors import InputError
 from nlhf.replay import Memory, Replay
 
 
@@ -41,7 +42,14 @@ def learner(init: Callable, step: Callable, replay: Replay, **hyper: Any) -> Alg
     Returns:
       An ``Algorithm`` without claims: theorems about learners speak of runs over seeds, and are rows of
       the ledger.
+
+    Raises:
+      InputError: if the replay is none.
     """
+    if not isinstance(replay, Replay):
+        raise InputError(
+            f"replay is {str(replay)[:40]!r}, but it must be a Replay; give nlhf.replay.buffer(1000), say"
+        )
     return Algorithm(Partial(init, replay=replay), Partial(step, replay=replay, **hyper))
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf.base import Array, Comparisons, Static, check_whole
+from nlhf.errors import InputError
 
 
 class Memory(NamedTuple):
@@ -72,7 +73,7 @@ def buffer(capacity: int, response: Any = 0) -> Replay:
     Raises:
       InputError: if capacity is not a positive whole number; from a step that appends more rows than fit.
     """
-    check_whole("capacity", capacity)
+    capacity = check_whole("capacity", capacity)
     return Replay(Partial(_empty, Static((capacity,)), response), Partial(_write))
 
 
@@ -81,13 +82,40 @@ def _empty(settings: Static, response: Any) -> Memory:
 
 
 def _write(memory: Memory, comparisons: Comparisons) -> Memory:
+    check_rows(memory.comparisons, comparisons)
     capacity, new = memory.comparisons.weight.shape[0], comparisons.weight.shape[0]
-    check_whole("capacity", capacity, low=new)
+    if new > capacity:
+        raise InputError(
+            f"the oracle answers {new} comparisons a step, but the buffer holds {capacity}; "
+            f"give buffer({new}) or more"
+        )
     slots = (memory.appended + jnp.arange(new)) % capacity
     written = jax.tree.map(
         lambda old, rows: old.at[slots].set(rows.astype(old.dtype)), memory.comparisons, comparisons
     )
     return Memory(written, memory.appended + new)
+
+
+def check_rows(kept: Comparisons, new: Comparisons) -> None:
+    """Refuse rows of another kind than those that a memory was made for; only shapes are read.
+
+    Args:
+      kept: the memory's rows.
+      new: the oracle's.
+
+    Raises:
+      InputError: if a response is another structure, or of another shape.
+    """
+
+    def kind(comparisons: Comparisons) -> tuple:
+        leaves, structure = jax.tree.flatten(comparisons.first)
+        return structure, [jnp.shape(leaf)[1:] for leaf in leaves]
+
+    if kind(kept) != kind(new):
+        raise InputError(
+            f"the oracle's responses are {kind(new)}, but the memory holds {kind(kept)}; "
+            "give buffer(capacity, response=one response of the oracle)"
+        )
 
 
 def latest(comparisons: Comparisons) -> Replay:
@@ -105,5 +133,12 @@ def _first(shapes: Comparisons) -> Memory:
 
 
 def _replace(memory: Memory, comparisons: Comparisons) -> Memory:
+    check_rows(memory.comparisons, comparisons)
+    kept, new = memory.comparisons.weight.shape[0], comparisons.weight.shape[0]
+    if new != kept:
+        raise InputError(
+            f"the oracle answers {new} comparisons a step, but this memory was made from {kept}; "
+            "give latest(an answer of this oracle)"
+        )
     kept = jax.tree.map(lambda old, rows: rows.astype(old.dtype), memory.comparisons, comparisons)
     return Memory(kept, memory.appended + comparisons.weight.shape[0])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nlhf.base import check_number
 from nlhf.errors import InputError
 
 Array = jax.Array
@@ -101,5 +102,8 @@ def discounted_sum(values: Array, discount: Any) -> Array:
     >>> float(discounted_sum(jnp.array([1.0, 2.0, 4.0]), 0.5))
     3.0
     """
+    check_number("discount", discount, high=1, open_low=True)
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        values = values.astype(jnp.result_type(float))  # in integers a discount would be 0
     steps = jnp.arange(values.shape[-1], dtype=values.dtype)
     return values @ jnp.asarray(discount, values.dtype) ** steps

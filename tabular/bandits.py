@@ -75,6 +75,10 @@ def make_bandit(reward: Any, log_ref: Any = None, beta: Any = 0.1, context_prob:
         raise InputError(f"context_prob is {prob}, but it must be {contexts} numbers >= 0 that sum to one")
     _check_sum("context_prob", prob.sum())
     check_number("beta", beta, open_low=True)
+    if np.ndim(beta):
+        raise InputError(
+            f"beta has shape {np.shape(beta)}, but a bandit has one; stack bandits, or batch beta with Axes"
+        )
     return Bandit(
         reward=jnp.asarray(table),
         log_ref=logspace.normalise(jnp.asarray(given)),

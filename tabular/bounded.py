@@ -74,8 +74,7 @@ def _fit(
         log_policy = logspace.normalise(game.log_ref + reward.reshape(shape) / game.beta)
         return log_ratio_loss(log_policy, game, loss, comparisons, calibration)
 
-    implicit = game.beta * (policy - game.log_ref)
-    warm = jnp.clip(implicit - implicit.min(-1, keepdims=True), 0, bound).reshape(1, -1)
+    warm = implicit_rewards(game, policy, bound).reshape(1, -1)
     vertices = bound * jax.random.bernoulli(key, 0.5, (num_starts - 1, warm.shape[1])).astype(warm.dtype)
     starts = jnp.concatenate([warm, vertices])
     ends = jax.vmap(lambda start: minimise_in_box(objective, start, bound, max_steps, tolerance))(starts)
@@ -83,13 +82,27 @@ def _fit(
     return logspace.normalise(game.log_ref + best.reshape(shape) / game.beta)
 
 
+def implicit_rewards(game: Game, policy: Array, bound: float) -> Array:
+    """Rewards ``[X, A]`` in [0, bound] with ``policy ∝ π_ref exp(r/β)``, as far as the bound allows; least 0.
+
+    Args:
+      game: its reference and β are used.
+      policy: ``[X, A]`` log-probabilities; actions without mass get the least reward.
+      bound: R > 0.
+    """
+    present = ~jnp.isneginf(game.log_ref) & ~jnp.isneginf(policy)
+    ratio = jnp.where(present, policy, 0.0) - jnp.where(present, game.log_ref, 0.0)
+    least = jnp.where(present, ratio, jnp.inf).min(-1, keepdims=True)
+    return jnp.where(present, jnp.clip(game.beta * (ratio - least), 0, bound), 0.0)
+
+
 def minimise_in_box(
     objective: Callable[[Array], Array], start: Array, bound: float, max_steps: int, tolerance: float
 ) -> Array:
     """Minimise a smooth function over ``[0, bound]^N`` by projected Newton steps; jit- and ``vmap``-able.
 
-    Coordinates at a bound with the gradient pointing outward are held. On the others the step is a Newton
-    direction, truncated where the curvature is negative; the longest of the halvings of the step whose
+    Coordinates at or near a bound with the gradient pointing outward go to it. On the others the step is a
+    Newton direction, truncated where the curvature is negative; the longest of the halvings of the step whose
     projection decreases the objective enough is taken.
 
     Args:
@@ -106,18 +119,20 @@ def minimise_in_box(
       Journal on Control and Optimization 20(2), 1982.
     """
     gradient, hessian = jax.grad(objective), jax.hessian(objective)
-    halvings = 0.5 ** jnp.arange(25.0)
+    halvings = 0.5 ** jnp.arange(25, dtype=start.dtype)
+    tolerance = max(tolerance, 100 * float(jnp.finfo(start.dtype).eps))
 
     def residual(point: Array, slope: Array) -> Array:
         return jnp.abs(point - jnp.clip(point - slope, 0, bound)).max()
 
     def step(carry: tuple) -> tuple:
         point, slope, count, _ = carry
-        margin = 1e-12 * bound
+        # coordinates near a bound are sent to it: left among the free ones, they would bend the step
+        margin = jnp.minimum(1e-3 * bound, residual(point, slope))
         held = ((point <= margin) & (slope > 0)) | ((point >= bound - margin) & (slope < 0))
         free = (~held).astype(point.dtype)
         reduced = hessian(point) * free[:, None] * free[None, :]
-        direction = newton_direction(reduced, slope * free)
+        direction = newton_direction(reduced, slope * free) - jnp.where(held, margin * jnp.sign(slope), 0.0)
         candidates = jnp.clip(point[None] + halvings[:, None] * direction[None], 0, bound)
         decrease = objective(point) - jax.vmap(objective)(candidates)
         promised = -(candidates - point[None]) @ slope

@@ -20,12 +20,13 @@ def concentrability(log_policy: Array, log_cover: Array) -> Array:
     return jnp.exp(jnp.where(absent, -jnp.inf, ratio).max())
 
 
-def coverability(log_policies: Array) -> Array:
-    """``inf_μ sup_{π, x, a} π(a|x)/μ(a|x) = max_x Σ_a max_π π(a|x)``, by the best cover of each context.
+def coverability(log_policies: Array, context_prob: Array) -> Array:
+    """``inf_μ sup_{π, x, a} ρ(x) π(a|x)/μ(x, a) = E_{x~ρ} Σ_a max_π π(a|x)``, by the best cover.
 
     Args:
       log_policies: ``[M, X, A]`` log-probabilities of a class.
+      context_prob: ``[X]``, ρ.
 
-    Reference: arXiv:2405.21046, definition of C_cov; the closed form for one context is derived.
+    Reference: arXiv:2405.21046, definition of C_cov; the closed form is derived.
     """
-    return jnp.exp(log_policies.max(0)).sum(-1).max()
+    return context_prob @ jnp.exp(log_policies.max(0)).sum(-1)

@@ -75,7 +75,8 @@ def _fit(
     def objective(weights: Array) -> Array:
         return log_ratio_loss(policy_of(weights), game, loss, comparisons, calibration)
 
-    implicit = game.beta * (policy - game.log_ref)
+    present = ~jnp.isneginf(game.log_ref)
+    implicit = game.beta * (jnp.where(present, policy, 0.0) - jnp.where(present, game.log_ref, 0.0))
     centred = (implicit - implicit.mean(-1, keepdims=True)).reshape(-1)
     start = jnp.clip(inverse @ centred, 0, bound)
     return policy_of(minimise_in_box(objective, start, bound, max_steps, tolerance))

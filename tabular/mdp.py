@@ -136,6 +136,8 @@ def with_reward(mdp: MDP, reward: Any) -> MDP:
     """Return the same MDP with another reward table ``[S, A]``; 0 is paid in terminal states."""
     table = jnp.asarray(reward, mdp.reward.dtype)
     _check_shape("reward", table, mdp.reward.shape)
+    if not isinstance(table, jax.core.Tracer) and not bool(jnp.isfinite(table).all()):
+        raise InputError("a reward is not finite; give a finite reward to every state and action")
     return mdp._replace(reward=jnp.where(mdp.terminal[..., None], 0.0, table))
 
 

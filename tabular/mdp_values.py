@@ -63,7 +63,8 @@ def soft_values(mdp: MDP) -> Values:
         better = jnp.where(
             mdp.terminal, 0.0, mdp.beta * jax.nn.logsumexp(mdp.log_ref + q / mdp.beta, axis=-1)
         )
-        residual = jnp.abs(better - v).max() / (scale + jnp.abs(v).max())
+        # a value that runs away would look converged against its own size
+        residual = jnp.abs(better - v).max() / (scale + jnp.minimum(jnp.abs(v).max(), 1e6 * scale))
         return logspace.normalise(mdp.log_ref + q / mdp.beta), q, better, residual, carry[4] + 1
 
     def unfinished(carry: Any) -> Array:
@@ -72,7 +73,10 @@ def soft_values(mdp: MDP) -> Values:
     zero = jnp.zeros_like(mdp.reward)
     start = (mdp.reference, zero, zero[:, 0], jnp.asarray(jnp.inf, zero.dtype), jnp.asarray(0))
     log_policy, q, v, residual, _ = jax.lax.while_loop(unfinished, sweep, start)
-    missing = jnp.where(residual < 1e6 * enough, 0.0, jnp.nan)
+    # no optimum: nothing solves the equation, or only a policy that hardly ever ends comes close
+    steps = jnp.abs(jnp.linalg.solve(_system(mdp, log_policy), jnp.ones_like(v))).max()
+    solved = (residual < jnp.minimum(1e6 * enough, 1e-2)) & (steps < 1e-2 / jnp.finfo(v.dtype).eps ** 0.75)
+    missing = jnp.where(solved, 0.0, jnp.nan)
     q, v = q + missing, v + missing
     return Values(q, v, log_policy + missing, _advantage(mdp, q, v), ~jnp.isneginf(mdp.log_ref))
 

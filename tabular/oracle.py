@@ -17,6 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
+from nlhf.datasets import check_labels, check_weight
 from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.payoff import columns, entries, payoff
@@ -148,16 +149,13 @@ def offline(comparisons: Comparisons, *, prior: float = 0.5) -> OracleFactory:
       prior: pseudo-count of each side, > 0 so that unseen pairs read 1/2.
 
     Raises:
-      InputError: if no row is present, a label is outside [0, 1], or prior is not positive; from the factory,
-        if a row names a context or an action that the game does not have.
+      InputError: if no row is present, a weight is negative, a label is outside [0, 1] or all agree (sort no
+        winners to one side), or prior is not positive; from the factory, if a row names a context or an
+        action that the game does not have.
     """
     check_number("prior", prior, open_low=True)
-    present = np.asarray(comparisons.weight) > 0
-    if not present.any():
-        raise InputError("the data set has 0 comparisons, but at least 1 is needed; check its weight")
-    labels = jnp.where(jnp.asarray(present), comparisons.prefer_first, 0.5)
-    if bool(((labels < 0) | (labels > 1) | jnp.isnan(labels)).any()):
-        raise InputError("a label is outside [0, 1]; give 1 where the first response won and 0 where it lost")
+    present = check_weight(np.asarray(comparisons.weight)) > 0
+    check_labels(np.asarray(comparisons.prefer_first)[present])
     context, first, second = (
         np.asarray(column)[present] for column in (comparisons.context, comparisons.first, comparisons.second)
     )

@@ -53,6 +53,11 @@ def finite_class(rewards: Any) -> Callable[[Any], PolicySpace]:
         raise InputError("a reward of the class is not finite; give finite rewards")
 
     def make_space(game: Game) -> PolicySpace:
+        if table.shape[1:] != game.log_ref.shape:
+            raise InputError(
+                f"the class is over {table.shape[1:]} contexts and actions, but the game has "
+                f"{game.log_ref.shape}; give rewards [M, X, A]"
+            )
         candidates = class_policies(game, jnp.asarray(table))
         return simplex(game)._replace(fit=Partial(_fit, game, candidates))
 

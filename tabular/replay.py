@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf.base import Comparisons, Static, check_whole
-from nlhf.replay import Memory, Replay
+from nlhf.errors import InputError
+from nlhf.replay import Memory, Replay, check_rows
 
 Array = jax.Array
 
@@ -41,7 +43,25 @@ def _empty(sizes: Static) -> Memory:
     return Memory(Comparisons(context, first, second, label, jnp.zeros_like(label)), jnp.zeros((), int))
 
 
+def check_sizes(replay: Replay, game: Any) -> None:
+    """Refuse counts of other sizes than the game's, whose rows would collide or get lost.
+
+    Args:
+      replay: any; only one made by ``counts`` is looked at.
+      game: ``log_ref`` is ``[..., X, A]``.
+
+    Raises:
+      InputError: names both sizes.
+    """
+    function = getattr(replay.empty, "func", None)
+    if function is _empty:
+        sizes, wanted = tuple(replay.empty.args[0]), tuple(game.log_ref.shape[-2:])  # type: ignore[attr-defined]
+        if sizes != wanted:
+            raise InputError(f"the replay is counts{sizes}, but the game has {wanted}; give counts{wanted}")
+
+
 def _append(sizes: Static, memory: Memory, comparisons: Comparisons) -> Memory:
+    check_rows(memory.comparisons, comparisons)
     _, actions = sizes
     row = ((comparisons.context * actions + comparisons.first) * actions + comparisons.second) * 2
     kept = memory.comparisons

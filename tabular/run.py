@@ -18,9 +18,11 @@ import numpy as np
 from nlhf.base import Algorithm, Claim, Policy, PolicySpace, State, Static, check_whole, hyper
 from nlhf.errors import InputError, RangeWarning
 from tabular.games import Game
+from tabular.mdp import MDP
 from tabular.metrics import ALL_METRICS, check_measure
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import payoff
+from tabular.replay import check_sizes
 from tabular.space import simplex
 
 Array = jax.Array
@@ -114,6 +116,7 @@ def run(
     """
     recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in measures)
     _check_run(recorded, num_steps, every, log_nash, game)
+    _check_learner(algorithm, game, make_space, make_oracle)
     warn_outside_range(algorithm, game.beta)
     _warn_other_beta(algorithm, game.beta)
     if not jax.config.read("jax_enable_x64"):
@@ -166,6 +169,7 @@ def _jitted(
     axes: tuple[Static, ...],
 ) -> Trace:
     def one(algorithm: Algorithm, game: Game, key: Array, start: Policy | None, log_nash: Array) -> Trace:
+        _check_one(algorithm, game)
         space = make_space(game)
         oracle = make_oracle(game, space.log_prob)
         first = space.reference if start is None else start
@@ -283,9 +287,10 @@ def warn_outside_range(algorithm: Algorithm, beta: Any) -> None:
 
 
 def _warn_other_beta(algorithm: Algorithm, beta: Any) -> None:
-    """Warn where claims about one regularised game would be measured on another."""
+    """Warn where claims about one regularised game, or a learner's gap, would be measured on another."""
     own = hyper(algorithm).get("beta", beta)
-    if not algorithm.claims or any(isinstance(value, jax.core.Tracer) for value in (own, beta)):
+    judged = algorithm.claims or "replay" in hyper(algorithm)
+    if not judged or any(isinstance(value, jax.core.Tracer) for value in (own, beta)):
         return
     own, beta = np.asarray(own, float), np.asarray(beta, float)
     if (
@@ -311,6 +316,27 @@ def _warn_range(claim: Claim, step_size: Any, beta: Any, low: Any, high: Any, ou
         RangeWarning,
         stacklevel=4,
     )
+
+
+def _check_learner(algorithm: Algorithm, game: Any, make_space: Any, make_oracle: Any) -> None:
+    replay = hyper(algorithm).get("replay")
+    if replay is not None:
+        check_sizes(replay, game)
+    if isinstance(game, MDP) and (make_space is simplex or make_oracle is exact):
+        raise InputError(
+            "the game is an MDP, whose responses are segments; give make_space=segment_space and "
+            "make_oracle=offline_segments(data) or fresh_segments(...) of tabular.segment_space"
+        )
+
+
+def _check_one(algorithm: Algorithm, game: Any) -> None:
+    """Refuse numbers that are still arrays when every level of ``vmap`` is open: they would broadcast."""
+    numbers = {"beta of the game": game.beta, **hyper(algorithm)}
+    for name, value in numbers.items():
+        if isinstance(value, jax.Array | np.ndarray) and value.ndim and name != "calibration":
+            raise InputError(
+                f"{name} has shape {value.shape}, but no axes batch it; add axes=(Axes(algorithm=0, ...),)"
+            )
 
 
 def _check_run(

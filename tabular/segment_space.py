@@ -24,6 +24,7 @@ from nlhf.base import (
     check_number,
     check_whole,
 )
+from nlhf.datasets import check_weight
 from nlhf.errors import InputError
 from nlhf.segments import Segments, discounted_sum
 from tabular.mdp import MDP
@@ -185,6 +186,7 @@ def offline_segments(comparisons: Comparisons, *, batch: int | None = None) -> M
         action that the MDP does not have.
     """
     check_comparisons(comparisons)
+    check_weight(np.asarray(comparisons.weight))
     batch = None if batch is None else check_whole("batch", batch)
     present = np.asarray(comparisons.weight) > 0
     shown = jax.tree.map(lambda column: np.asarray(column)[present], (comparisons.first, comparisons.second))

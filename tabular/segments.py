@@ -93,6 +93,8 @@ def soft_regret(mdp: MDP, segments: Segments, *, discount: Any = None) -> Array:
 def hard_regret(mdp: MDP, segments: Segments, *, discount: Any = None) -> Array:
     """Negated regret ``Σ_t discount^t [Q*(s_t, a_t) - V*(s_t)]`` under the plain optimum, beta left aside.
 
+    The regret preference model was published with undiscounted sums: that is ``discount=1``.
+
     Args:
       mdp: any.
       segments: ``[..., T]``.
@@ -130,7 +132,8 @@ def label(key: Array, difference: Array, noiseless: bool = False) -> Array:
     if noiseless:
         tied = jnp.abs(difference) <= TIE * (1 + jnp.abs(difference).max())
         return jnp.where(tied, 0.5, (difference > 0).astype(difference.dtype))
-    return jax.random.bernoulli(key, jax.nn.sigmoid(difference)).astype(difference.dtype)
+    drawn = jax.random.bernoulli(key, jax.nn.sigmoid(difference)).astype(difference.dtype)
+    return jnp.where(jnp.isnan(difference), jnp.nan, drawn)  # a score that is no number is no loss
 
 
 def labelled_segments(

@@ -119,7 +119,7 @@ def minimise(
       max_steps: stop after this many steps in any case.
 
     Returns:
-      The last point.
+      The last point; where there is no minimum, the last one that was finite.
     """
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(objective)
@@ -130,7 +130,10 @@ def minimise(
         # optax mixes integer counts with floats, which strict promotion (our tests) refuses
         with jax.numpy_dtype_promotion("standard"):
             updates, state = solver.update(grad, state, point, value=value, grad=grad, value_fn=objective)
-        point = optax.apply_updates(point, updates)
+        moved = optax.apply_updates(point, updates)
+        # an objective without a minimum ends in infinities: keep the last point that is one
+        finite = jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(moved)]).all()
+        point = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, point)
         return point, state, optax.tree.norm(optax.tree.get(state, "grad")), count + 1
 
     def unfinished(carry: tuple) -> Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf.base import Comparisons, check_number
+from nlhf.errors import InputError
 from tabular.bandits import Bandit
 
 Array = jax.Array
@@ -30,14 +31,23 @@ def elliptic(
       ``uncertainty(comparisons) -> [X, A]``.
 
     Raises:
-      InputError: if ridge is not positive.
+      InputError: if ridge is not positive, or features of another shape or not finite.
 
-    Reference: the bonus of arXiv:2605.04477 and the width of linear dueling bandits.
+    Reference: the width of linear dueling bandits; as the bonus of arXiv:2605.04477, known at second hand.
     """
     check_number("ridge", ridge, open_low=True)
     contexts, actions = bandit.reward.shape
     if features is None:
         features = jnp.eye(contexts * actions).reshape(contexts, actions, -1)
+    features = jnp.asarray(features)
+    if (
+        features.ndim != 3
+        or features.shape[:2] != (contexts, actions)
+        or not bool(jnp.isfinite(features).all())
+    ):
+        raise InputError(
+            f"features has shape {features.shape}, but it must be [{contexts}, {actions}, D] and finite"
+        )
     return Partial(_elliptic, features, bandit.log_ref, ridge)
 
 

@@ -46,10 +46,10 @@ def vpo(optimism: Any, beta: Any, replay: Replay, calibration: Policy | None = N
 
     What users get wrong: α multiplies the value *once* beside a sum over the data (XPO's α times its number
     of comparisons is this α times β); the calibration policy must not follow π; and both draws on-policy can
-    collapse for small β, which costs exp(C/β) steps: the constant of the theorem is real.
+    collapse for small β, which costs exp(C/β) steps (row ``vpo.wall``).
 
     Args:
-      optimism: α, any sign; in the theorems proportional to √T online and -√N offline.
+      optimism: α, any sign; of the order of √T online and -√N offline.
       beta: KL coefficient, > 0.
       replay: what is remembered.
       calibration: policy of the calibration, in the space's representation; ``None`` is the reference.

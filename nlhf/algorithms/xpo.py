@@ -42,7 +42,7 @@ def xpo(optimism: Any, beta: Any, replay: Replay) -> Algorithm:
     and never explore); the sampler (it matters as much as the bonus: with both draws on-policy the method can
     fail for exp(c/β) steps); the sum over *all* past comparisons (a replay that forgets rescales α); and that
     the theorem is about the *best* iterate, and about a class in which |β log π/π_ref| is bounded: in an
-    unbounded space the bonus has no minimum.
+    unbounded space (the simplex) the bonus has no minimum, and a fit to tolerance runs away.
 
     Args:
       optimism: α >= 0 a comparison, in the theorem proportional to β/√T.

@@ -1,8 +1,9 @@
 """XPO with the previous policy in the place of the reference: a sampler that moves with what was learnt.
 
 Comparing against the reference saturates once the good responses are far better than any of its own; the
-published remedies move the second draw along. Their texts were not available to us: this is the general form
-of XPO (its Algorithm 2) with the last policy but one as the sampling policy and the bonus in the mean.
+published remedies move the second draw along. Their texts were not available to us. This is a variant of the
+general form of XPO (its Algorithm 2), which draws its second response from the policy that bears the bonus:
+here the draw is one policy behind the bonus, and the paper's guarantee is not claimed.
 """
 
 from __future__ import annotations

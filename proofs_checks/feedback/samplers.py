@@ -269,6 +269,7 @@ CHECKS: tuple[Check, ...] = (
         "uniform pairs are no faster than linear: the error falls by 1 - 4 λ/|Y| a step, λ of a Laplacian",
         _judge_linear,
         "rewards (0, 1/3, 1); from step 5 on, relative to the linearised step",
+        status="derived",
     ),
     _row(
         "dpo.reward_mixture_sampler",

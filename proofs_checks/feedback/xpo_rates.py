@@ -215,7 +215,8 @@ def ablation(effort: Effort) -> np.ndarray:
     """``[4, 2]`` median over seeds of the gap in the last 50 of 400 comparisons, by cell and instance."""
     inverse, stop = rare.ABLATION
     batch = rare.Batch()
-    batch.add(effort.key("vpo_ablation"), "ablation", 1.0, inverse, [rare.GOOD, rare.BAD], 20)
+    # the value once, with the weight that XPO's bonus has gathered after all comparisons
+    batch.add(effort.key("vpo_ablation"), "ablation", rare.FIXED * stop, inverse, [rare.GOOD, rare.BAD], 20)
     value = batch.play("vpo", stop)["ablation"]
     none, bonus = xpo_runs(effort)["ablation"]
     cells = (dpo_runs(effort)["ablation"][0], value[0], none, bonus)

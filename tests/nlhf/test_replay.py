@@ -52,5 +52,5 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(InputError, match="capacity"):
         no_comparisons(2.5)
     replay = buffer(2)
-    with pytest.raises(InputError, match="capacity is 2"):
+    with pytest.raises(InputError, match="the buffer holds 2"):
         replay.append(replay.empty(), answer(1, 2, 3))

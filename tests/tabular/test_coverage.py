@@ -19,10 +19,10 @@ def test_coverability_against_a_linear_programme():
     policies = np.random.default_rng(0).dirichlet(0.4 * np.ones(6), size=5)
     # minimise C = Σ w over w >= π for every policy: w = C μ
     found = scipy.optimize.linprog(np.ones(6), A_ub=-np.tile(np.eye(6), (5, 1)), b_ub=-policies.ravel())
-    np.testing.assert_allclose(coverability(jnp.log(policies)[:, None]), found.fun, rtol=1e-9)
+    np.testing.assert_allclose(coverability(jnp.log(policies)[:, None], jnp.ones(1)), found.fun, rtol=1e-9)
 
 
-def test_coverability_takes_the_hardest_context():
+def test_coverability_is_a_mean_over_contexts():
     policies = np.array([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])
     with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(coverability(jnp.log(policies)), 2)
+        np.testing.assert_allclose(coverability(jnp.log(policies), jnp.array([0.25, 0.75])), 1.25)
