@@ -3,9 +3,10 @@
 Expected: with regret labels the RMSE of log π falls as n^-1/2 and the soft-value loss as n^-1. With labels by
 partial return, and for behaviour cloning, it stops at the distance of another policy: on pairs of actions in
 one state that is the myopic policy exp(r/α), whose loss is nothing at discount 0 and grows with the discount.
-On few data λ < 1 takes mass from unseen actions, the more the smaller λ is; on many it costs a bias that does
-not go away, where λ = 1 goes on to converge. n comparisons leave SA - n directions of log π flat, of which
-normalisation pins S: with exact labels the policy is found from about n = S (A - 1) comparisons on.
+On few data λ < 1 takes mass from unseen actions, the more the smaller λ is, though the value gains little; on
+many it costs a bias that does not go away, where λ = 1 goes on to converge. n comparisons leave SA - n
+directions of log π flat, of which normalisation pins S: with exact labels the policy is found from about
+n = S (A - 1) comparisons on.
 
 The estimates are those of ``nlhf.algorithms.cpl`` and ``behaviour_cloning`` in ``segment_space``, from the
 uniform start. Each run has its own random MDP and its own pairs of segments, uniform behaviour; n labels

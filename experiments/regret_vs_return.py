@@ -1,13 +1,13 @@
 """Figure ``regret-vs-return``: segments labelled by regret or partial return, learners that assume either.
 
 Expected: learning by regret from regret labels becomes optimal in every family, with and without noise, from
-about 100 comparisons on (300 on noisy ones of random MDPs). A learner that assumes partial returns does well
-on regret labels where runs do not end, for there a constant does no harm; where they end it learns a reward
-that makes ending no better than going on, and needs ten times the comparisons or more: on the delivery
-gridworld with noisy labels 3000 are too few. It is no better on its own labels: with a goal the constant
-matters and segments show it seldom. Learning by regret from partial-return labels does not become optimal in
-tasks that end. CPL, which knows no features, needs thirty times the comparisons. Below, three processes in
-which partial returns do not move with what the optimum depends on; exact.
+about 100 comparisons on (300 noisy ones). A learner that assumes partial returns does well on regret labels
+where runs do not end, for there a constant does no harm. Where they end it needs ten to thirty times the
+comparisons, and most of its failures are policies that never end; on the delivery gridworld 3000 noisy labels
+are too few. On boards it is no better on its own labels: segments show the constant seldom. Learning by
+regret from partial-return labels does not become optimal where runs end. CPL, which knows no features, needs
+thirty times the comparisons of learning by regret, and on the delivery gridworld more than 3000. Below, three
+processes in which partial returns do not move with what the optimum depends on; exact.
 
 Both reward learners know the features that the reward is linear in, and fit them by the loss of their own
 model (``experiments.reward_learners``: V* of the candidate reward exactly, not by the published surrogate);

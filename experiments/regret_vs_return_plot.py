@@ -111,7 +111,7 @@ def _example(axes: Axes, example: Example) -> None:
     axes.set_xlabel(f"{label}; compared with {example.base:g}")
     if example.name == "shift":
         axes.set_ylabel("largest change\nof a preference")
-        axes.legend(loc="center left", fontsize=6.8)
+        axes.legend(loc="upper left", fontsize=6.8)
 
 
 def table(result: Result) -> str:
