@@ -68,6 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def widen_pool() -> None:
+    """Give JAX's processor threads to spare, before it is loaded; a number in NPROC stays.
+
+    Programs that solve batches of linear systems wait inside the pool for parts of their own work. Two of
+    them at a time, as figures and the referee run them, fill a pool of two threads and wait for ever.
+    """
+    os.environ.setdefault("NPROC", str(max(8, 4 * (os.cpu_count() or 1))))
+
+
 def version() -> str:
     """Return the installed version, or "unknown" in a source tree that is not installed."""
     try:
@@ -80,6 +89,8 @@ def _run(words: list[str]) -> None:
     if words == ["--version"]:
         print(f"nlhf {version()}")
         return
+    if words[:1] != ["bench"]:  # what is timed is what users run
+        widen_pool()
     config = (tyro.conf.FlagCreatePairsOff,)
     command: Any = tyro.cli(
         commands.Command,

@@ -84,6 +84,8 @@ def run_many(
       num_steps: number of steps, one for all or by name (the same number of queries, say).
       axes: levels of ``vmap``, outermost first; see ``grid``.
       workers: calls that run at the same time, >= 1; ``None`` is the number of cores, or 1 on an accelerator.
+        On two cores, programs that solve batches of linear systems (decision processes) can wait for each
+        other for ever: give 1, or set NPROC=8 in the environment before JAX is loaded.
         Each worker holds the traces and states of its chunk, never a copy of P.
       key: as in ``run``.
       start: as in ``run``.

@@ -3,6 +3,9 @@
 import os
 import pathlib
 
+# before JAX is loaded; see experiments.cli.widen_pool
+os.environ.setdefault("NPROC", "8")
+
 import jax
 import pytest
 

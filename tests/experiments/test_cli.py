@@ -159,3 +159,12 @@ def test_names_that_the_terminal_cannot_show(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0
     assert "\\u5e03" in done.stdout
+
+
+def test_the_pool_is_widened_once_and_a_given_number_stays(monkeypatch):
+    monkeypatch.delenv("NPROC", raising=False)
+    cli.widen_pool()
+    assert int(os.environ["NPROC"]) >= 8
+    monkeypatch.setenv("NPROC", "3")
+    cli.widen_pool()
+    assert os.environ["NPROC"] == "3"
