@@ -291,6 +291,7 @@ CHECKS: tuple[Check, ...] = (
         _forward_kl,
         source="derived",
         status="derived",
+        assumptions="one context; π_ref and π random, of full support",
     ),
     identity(
         "xpo.bonus_stationary",

@@ -14,6 +14,8 @@ from tabular import families
 from tabular.games import make_game
 from tabular.run import run
 
+pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
+
 TINY = bench_tabular.Config(
     sizes=(3, 5),
     games=2,

@@ -10,6 +10,8 @@ from nlhf.errors import InputError
 from tabular.mdp import make_mdp
 from tabular.mdp_values import soft_values
 
+pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
+
 SHAPE = (3, 5, 5, 5)
 
 

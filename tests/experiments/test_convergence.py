@@ -10,6 +10,8 @@ from experiments.instances import TITLES
 from experiments.methods import REGULARISED, UNREGULARISED
 from nlhf.errors import InputError
 
+pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
+
 CONFIG = convergence.Config(seeds=2, betas=(0.3,), queries_unregularised=400, seed=3)
 LINEAR = ("online_mirror_descent", "nash_prox", "omwu", "egpo", "nash_mirror_prox")
 

@@ -8,6 +8,8 @@ import pytest
 from experiments import cpl_cartpole, cpl_cartpole_plot, records
 from nlhf.errors import InputError
 
+pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
+
 TINY = cpl_cartpole.Config(
     seeds=2, pairs=(8, 16), length=5, grid=(3, 3, 5, 5), width=4, batch=4, updates=2, episodes=2
 )

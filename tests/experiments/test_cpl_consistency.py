@@ -9,6 +9,8 @@ from experiments import cpl_consistency, cpl_data, cpl_measures, records
 from experiments.cpl_consistency import Curve, Rate, Result
 from nlhf.errors import InputError
 
+pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
+
 CONFIG = cpl_consistency.Config(
     seeds=2, mdps=1, num_states=3, num_actions=2, pairs=64, doublings=6, biases=(0.1, 1.0), discounts=(0.5,)
 )

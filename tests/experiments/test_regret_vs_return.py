@@ -17,6 +17,8 @@ from tabular.delivery import delivery, delivery_features
 from tabular.mdp import make_mdp
 from tabular.mdp_values import hard_values, policy_values
 
+pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
+
 CONFIG = regret_vs_return.Config(seeds=2, mdps=4, families=("random",), levels=(3, 100), resamples=100)
 
 

@@ -76,7 +76,7 @@ def test_list(nlhf, tiny):
     done = nlhf("reproduce", "--list")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert "tiny             two random curves" in lines
+    assert ["tiny", "two random curves"] in [line.split(maxsplit=1) for line in lines]
     assert [line.split()[0] for line in lines[2:]] == list(reproduce.FIGURES)
     assert max(len(line) for line in lines) <= 80
 

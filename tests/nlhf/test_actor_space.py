@@ -122,6 +122,7 @@ def test_optimiser_state_lives_across_fits(data, network):
     assert float(jnp.abs(other.parameters.weights[1] - same.parameters.weights[1]).max()) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_algorithms_of_tables_train_actors():
     # the better segments take the action that the sign of the first feature says, the worse the other one
     good = segments(jax.random.key(0), 64, discrete=True)
@@ -147,6 +148,7 @@ def test_the_algorithms_of_tables_train_actors():
     )  # the control: both actions of every state are cloned
 
 
+@pytest.mark.slow
 def test_a_batch_of_runs_is_vmap(data, network):
     space = actor_space.actor_space(network, actors.deterministic, learning_rate=0.01, dropout=0.2)
     oracle = datasets.minibatches(data, 4)

@@ -88,6 +88,7 @@ def test_newton_direction_ignores_what_the_hessian_does_not_see():
     np.testing.assert_allclose(direction, -np.linalg.pinv(matrix) @ slope, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_newton_direction_descends_whatever_the_curvature():
     for _ in range(20):
         matrix = RNG.normal(size=(NUM, NUM))

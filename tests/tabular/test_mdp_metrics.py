@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 from scipy.special import log_softmax, logsumexp
 
 from tabular.mdp_families import layered
@@ -21,6 +22,7 @@ def backwards(mdp, choose):
     return v, log_policy
 
 
+@pytest.mark.slow
 def test_metrics_vanish_at_their_optimum_and_measure_what_they_say():
     mdp = layered(jax.random.key(1), 3, 3, 3, beta=0.2)
     log_ref, initial = np.asarray(mdp.log_ref), np.asarray(mdp.initial)

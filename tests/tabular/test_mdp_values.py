@@ -125,6 +125,7 @@ def test_mass_outside_the_reference_has_no_regularised_value():
     assert jnp.isfinite(evaluate(mdp._replace(beta=jnp.zeros(())), uniform).v).all()
 
 
+@pytest.mark.slow
 def test_a_batch_of_mdps_is_solved_at_once():
     betas = jnp.array([0.05, 0.5, 5.0])
     batch = jax.vmap(lambda key, beta: random_mdp(key, 4, 3, beta=beta))(

@@ -62,6 +62,7 @@ def test_a_segments_log_probability_in_the_space_is_the_discounted_sum():
     np.testing.assert_allclose(np.exp(space.reference), 1 / 3)
 
 
+@pytest.mark.slow
 def test_cpl_on_the_population_is_the_optimum_in_one_step():
     trace = run(
         cpl(temperature=0.5, bias=1.0, replay=latest(population())),
@@ -124,6 +125,7 @@ def test_an_offline_oracle_gives_its_data_and_a_batch_of_them_by_weight():
         oracle.payoff(jax.random.key(0), space.reference)
 
 
+@pytest.mark.slow
 def test_fresh_segments_come_from_the_two_policies():
     left, right = (jnp.tile(jnp.log(jnp.array(p)), (4, 1)) for p in ([0.98, 0.01, 0.01], [0.01, 0.01, 0.98]))
     oracle = fresh_segments(500, 3)(MDP, segment_space(MDP).log_prob)

@@ -15,6 +15,7 @@ def param(check):
     return pytest.param(check, marks=marks, id=check.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [param(check) for check in cpl_fits.CHECKS])
 def test_rows(check):
     row = decide(check, check.judge(Effort(quick=True)))
