@@ -39,38 +39,23 @@ class Figure(NamedTuple):
 
 
 FIGURES: dict[str, Figure] = {
-    "convergence": Figure(
-        "experiments.convergence", "every algorithm on six games, measured curves beside bounds"
-    ),
-    "slack": Figure("experiments.slack", "measured/bound of every claim, with its adversarial instance"),
+    "convergence": Figure("experiments.convergence", "every algorithm on six games, beside its bounds"),
+    "slack": Figure("experiments.slack", "measured/bound of every claim, step by step"),
     "breaking_points": Figure(
-        "experiments.breaking_points", "step size x β: where each claim holds, is unknown, is violated"
+        "experiments.breaking_points", "step size x β: where claims hold and are violated"
     ),
-    "xpo-exploration": Figure(
-        "experiments.xpo_exploration", "what XPO finds and online DPO does not: hitting times, rate, ablation"
-    ),
-    "vpo-bandit": Figure(
-        "experiments.vpo_bandit", "regret of VPO and its rivals online, on bandits; the wall at small β"
-    ),
-    "vpo-offline": Figure(
-        "experiments.vpo_offline", "pessimistic VPO and its rivals on data sets, over size and coverage"
-    ),
+    "xpo-exploration": Figure("experiments.xpo_exploration", "what XPO finds and online DPO does not"),
+    "vpo-bandit": Figure("experiments.vpo_bandit", "regret of VPO and its rivals online, on bandits"),
+    "vpo-offline": Figure("experiments.vpo_offline", "pessimistic VPO and its rivals on data sets"),
     "exploration-phase-diagram": Figure(
-        "experiments.exploration_phase_diagram", "regret over (T, 1/β): greedy, XPO, moving sampler, KL-UCB"
+        "experiments.exploration_phase_diagram", "regret over (T, 1/β), method by method"
     ),
     "cpl-consistency": Figure(
-        "experiments.cpl_consistency", "what CPL learns from n labelled segments, and from wrong labels"
+        "experiments.cpl_consistency", "CPL on n labelled segments, and on wrong labels"
     ),
-    "regret-vs-return": Figure(
-        "experiments.regret_vs_return", "labels by regret or by return, and learners that assume either"
-    ),
-    "cpl-cartpole": Figure(
-        "experiments.cpl_cartpole", "CPL on CartPole rollouts against behaviour cloning, judged by returns"
-    ),
-    "people-vs-models": Figure(
-        "experiments.people_vs_models",
-        "Bradley-Terry against a general model and its Nash policy, judged by held-out people",
-    ),
+    "regret-vs-return": Figure("experiments.regret_vs_return", "labels and learners by regret or by return"),
+    "cpl-cartpole": Figure("experiments.cpl_cartpole", "CPL on CartPole rollouts, against cloning"),
+    "people-vs-models": Figure("experiments.people_vs_models", "Bradley-Terry or a general model of people?"),
 }
 
 
