@@ -38,8 +38,8 @@ def elliptic(
     check_number("ridge", ridge, open_low=True)
     contexts, actions = bandit.reward.shape
     if features is None:
-        features = jnp.eye(contexts * actions).reshape(contexts, actions, -1)
-    features = jnp.asarray(features)
+        features = jnp.eye(contexts * actions, dtype=bandit.reward.dtype).reshape(contexts, actions, -1)
+    features = jnp.asarray(features, bandit.reward.dtype)
     if (
         features.ndim != 3
         or features.shape[:2] != (contexts, actions)
@@ -54,10 +54,10 @@ def elliptic(
 def _elliptic(features: Array, log_ref: Array, ridge: float, comparisons: Comparisons) -> Array:
     first = features[comparisons.context, comparisons.first]
     second = features[comparisons.context, comparisons.second]
-    weight = jnp.where(comparisons.weight > 0, comparisons.weight, 0)
+    weight = jnp.where(comparisons.weight > 0, comparisons.weight, 0).astype(features.dtype)
     difference = (first - second) * jnp.sqrt(weight)[:, None]
     size = features.shape[-1]
-    covariance = ridge * jnp.eye(size) + difference.T @ difference
+    covariance = ridge * jnp.eye(size, dtype=features.dtype) + difference.T @ difference
     centre = jnp.einsum("xa,xad->xd", jnp.exp(log_ref), features)
     from_reference = (features - centre[:, None, :]).reshape(-1, size)
     solved = jnp.linalg.solve(covariance, from_reference.T).T

@@ -49,7 +49,7 @@ def traced(
     name, replay=REPLAY, make_space=STEPS, bandit=BANDIT, num_steps=NUM_STEPS, changes=None, **arguments
 ):
     defaults = {"key": jax.random.key(7), "start": START, "make_oracle": labelled(NUM_DUELS), "measures": ()}
-    method = learners.make(name, replay, **(changes or {}))
+    method = learners.make(name, replay, bandit, **(changes or {}))
     return run(method, bandit, num_steps=num_steps, make_space=make_space, **{**defaults, **arguments})
 
 
