@@ -1,0 +1,219 @@
+"""Who sees whom: a prompt sees itself, a response sees its prompt and itself; no padding is seen.
+
+Heads are laid out ``[B, S, KV, G, Dh]`` (G query heads to a key head); keys and values ``[B, S, KV, Dh]`` in, and
+``[B, KV, S, Dh]`` where they are kept. Scores are taken in float32 at least.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nlhf.transformer.config import ModelConfig, precise, wide
+
+Array = jax.Array
+
+
+class Context(NamedTuple):
+    """What every layer needs beside its input.
+
+    Attributes:
+      angles: cosines and sines ``[B, S, Dh/2]`` of the positions.
+      prompt: ``[B, P]`` bool, where the prompt has tokens.
+      tokens: ``[B, K, R]`` bool, where the responses have (or so far have) tokens; ``None`` for a prompt alone.
+    """
+
+    angles: tuple[Array, Array]
+    prompt: Array
+    tokens: Array | None = None
+
+
+class Cache(NamedTuple):
+    """Keys and values of a layer (or, with a leading axis, of all layers).
+
+    Attributes:
+      prompt: pair of ``[B, KV, P, Dh]``, shared by all responses to a prompt.
+      tokens: pair of ``[B, K, KV, R, Dh]``.
+    """
+
+    prompt: tuple[Array, Array]
+    tokens: tuple[Array, Array]
+
+
+def angles(config: ModelConfig, positions: Array) -> tuple[Array, Array]:
+    """Cosine and sine of position times frequency, ``[B, S, Dh/2]``.
+
+    Args:
+      config: for the frequencies ``theta^(-2i/Dh)``.
+      positions: ``[B, S]``.
+    """
+    dtype = wide(config)
+    exponents = jnp.arange(0, config.head_width, 2, dtype=dtype) / config.head_width
+    frequencies = jnp.asarray(config.rope_theta, dtype) ** -exponents
+    angle = positions.astype(dtype)[..., None] * frequencies[None, None]
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def turn(x: Array, angle: tuple[Array, Array]) -> Array:
+    """Rotate the pairs ``(x_i, x_{i + Dh/2})`` of every head.
+
+    Args:
+      x: ``[B, S, ..., Dh]`` with one or two axes of heads.
+      angle: ``[B, S, Dh/2]``, cosine and sine.
+    """
+    shape = angle[0].shape[:2] + (1,) * (x.ndim - 3) + angle[0].shape[2:]
+    cos, sin = (part.reshape(shape) for part in angle)
+    low, high = jnp.split(x.astype(cos.dtype), 2, axis=-1)
+    return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x.dtype)
+
+
+def prompt_context(config: ModelConfig, tokens: Array) -> Context:
+    """Context of plain sequences ``[B, T]``; positions count tokens, not padding."""
+    present = tokens >= 0
+    positions = jnp.maximum(jnp.cumsum(present, axis=-1) - 1, 0)
+    return Context(angles(config, positions), present)
+
+
+def rotary(config: ModelConfig, prompt: Array, tokens: Array) -> Context:
+    """Context of rows of one prompt and K responses, which all go on from its last position.
+
+    Args:
+      config: of the model.
+      prompt: ``[B, P]`` ids.
+      tokens: ``[B, K, R]`` ids.
+    """
+    present, (num, branches, length) = prompt >= 0, tokens.shape
+    own = jnp.maximum(jnp.cumsum(present, axis=-1) - 1, 0)
+    after = present.sum(-1)[:, None, None] + jnp.arange(length)[None, None]
+    after = jnp.broadcast_to(after, (num, branches, length)).reshape(num, -1)
+    positions = jnp.concatenate([own, after.astype(own.dtype)], axis=1)
+    return Context(angles(config, positions), present, tokens >= 0)
+
+
+def _softmax(scores: list[Array], seen: list[Array], width: int) -> list[Array]:
+    """Softmax over the last axes of all parts together, in float32 at least."""
+    lowest = [jnp.asarray(jnp.finfo(part.dtype).min, part.dtype) for part in scores]
+    masked = [
+        jnp.where(mask, part * width**-0.5, low) for part, mask, low in zip(scores, seen, lowest, strict=True)
+    ]
+    if len(masked) == 1:
+        return [jax.nn.softmax(masked[0], axis=-1)]
+    joint = jax.nn.softmax(jnp.concatenate(masked, axis=-1), axis=-1)
+    return list(jnp.split(joint, [masked[0].shape[-1]], axis=-1))
+
+
+def attend_prompt(
+    context: Context, cache: Any, query: Array, key: Array, value: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    """Causal attention of sequences to themselves; returns their keys and values as the layer's cache.
+
+    Args:
+      context: as ``prompt_context`` makes it.
+      cache: not read.
+      query: ``[B, P, KV, G, Dh]``.
+      key: ``[B, P, KV, Dh]``.
+      value: ``[B, P, KV, Dh]``.
+    """
+    del cache
+    keys, values = key.swapaxes(1, 2), value.swapaxes(1, 2)
+    scores = jnp.einsum("bphgw,bhsw->bhgps", query, keys, preferred_element_type=precise(query.dtype))
+    size = query.shape[1]
+    causal = jnp.arange(size)[:, None] >= jnp.arange(size)[None]
+    seen = causal[None, None, None] & context.prompt[:, None, None, None, :]
+    (weights,) = _softmax([scores], [seen], query.shape[-1])
+    mixed = jnp.einsum("bhgps,bhsw->bphgw", weights.astype(value.dtype), values)
+    return mixed, (keys, values)
+
+
+def attend_branches(
+    context: Context, cache: Any, query: Array, key: Array, value: Array
+) -> tuple[Array, None]:
+    """Attention in rows of one prompt and K responses: each response sees the prompt and its own past.
+
+    Args:
+      context: as ``rotary`` makes it.
+      cache: not read.
+      query: ``[B, P + K R, KV, G, Dh]``.
+      key: ``[B, P + K R, KV, Dh]``.
+      value: ``[B, P + K R, KV, Dh]``.
+    """
+    assert context.tokens is not None
+    width, (num, branches, length) = context.prompt.shape[1], context.tokens.shape
+    mixed_prompt, shared = attend_prompt(context, cache, query[:, :width], key[:, :width], value[:, :width])
+
+    def split(x: Array) -> Array:
+        return x[:, width:].reshape(num, branches, length, *x.shape[2:])
+
+    own_query, own_key, own_value = split(query), split(key), split(value)
+    dtype = precise(query.dtype)
+    to_prompt = jnp.einsum("bkrhgw,bhpw->bkhgrp", own_query, shared[0], preferred_element_type=dtype)
+    to_own = jnp.einsum("bkrhgw,bkshw->bkhgrs", own_query, own_key, preferred_element_type=dtype)
+    causal = jnp.arange(length)[:, None] >= jnp.arange(length)[None]
+    seen = [
+        context.prompt[:, None, None, None, None, :],
+        causal[None, None, None, None] & context.tokens[:, :, None, None, None, :],
+    ]
+    weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, query.shape[-1])]
+    mixed = jnp.einsum("bkhgrp,bhpw->bkrhgw", weights[0], shared[1])
+    mixed = mixed + jnp.einsum("bkhgrs,bkshw->bkrhgw", weights[1], own_value)
+    return jnp.concatenate([mixed_prompt, mixed.reshape(num, -1, *mixed.shape[3:])], axis=1), None
+
+
+class StepContext(NamedTuple):
+    """What every layer needs while one token of each response is decoded.
+
+    Attributes:
+      angles: cosines and sines ``[B, K, Dh/2]`` of the tokens' position.
+      prompt: ``[B, P]`` bool, where the prompt has tokens.
+      index: how many tokens of the responses are in the cache already.
+    """
+
+    angles: tuple[Array, Array]
+    prompt: Array
+    index: Array
+
+
+def step_context(config: ModelConfig, prompt: Array, num_responses: int, index: Array) -> StepContext:
+    """Context of decoding token ``index`` (from 0) of K responses to each prompt.
+
+    Args:
+      config: of the model.
+      prompt: ``[B, P]`` ids.
+      num_responses: K.
+      index: scalar.
+    """
+    present = prompt >= 0
+    position = jnp.broadcast_to(present.sum(-1)[:, None] + index, (prompt.shape[0], num_responses))
+    return StepContext(angles(config, position), present, index)
+
+
+def attend_step(
+    context: StepContext, cache: Cache, query: Array, key: Array, value: Array
+) -> tuple[Array, Cache]:
+    """Attention of one new token of each response to the prompt and to the tokens before it and itself.
+
+    A response that has ended goes on being computed; nothing reads what it says.
+
+    Args:
+      context: as ``step_context`` makes it.
+      cache: of the layer.
+      query: ``[B, K, KV, G, Dh]``.
+      key: ``[B, K, KV, Dh]``.
+      value: ``[B, K, KV, Dh]``.
+    """
+    start = (0, 0, 0, context.index, 0)
+    keys = jax.lax.dynamic_update_slice(cache.tokens[0], key[:, :, :, None], start)
+    values = jax.lax.dynamic_update_slice(cache.tokens[1], value[:, :, :, None], start)
+    dtype = precise(query.dtype)
+    to_prompt = jnp.einsum("bkhgw,bhpw->bkhgp", query, cache.prompt[0], preferred_element_type=dtype)
+    to_own = jnp.einsum("bkhgw,bkhsw->bkhgs", query, keys, preferred_element_type=dtype)
+    seen = [
+        context.prompt[:, None, None, None, :],
+        (jnp.arange(keys.shape[3]) <= context.index)[None, None, None, None],
+    ]
+    weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, query.shape[-1])]
+    mixed = jnp.einsum("bkhgp,bhpw->bkhgw", weights[0], cache.prompt[1])
+    mixed = mixed + jnp.einsum("bkhgs,bkhsw->bkhgw", weights[1], values)
+    return mixed, Cache(cache.prompt, (keys, values))
