@@ -18,22 +18,11 @@ from jax.tree_util import Partial
 from nlhf import actors
 from nlhf.base import Calibration, Comparisons, Policy, PolicySpace, Static, check_number, check_whole
 from nlhf.errors import InputError
+from nlhf.policies import Trained
 from nlhf.segments import Segments, check_pair, discounted_sum
 
 Array = jax.Array
 SLICE_ROWS = 768  # states; activations of 256 to 512 units for so many fit into the cache of a core
-
-
-class Trained(NamedTuple):
-    """A policy of this space: what is trained, and where its training stands.
-
-    Attributes:
-      parameters: of the actor.
-      optimiser_state: of the optax transformation (Adam's moments), which goes on from step to step.
-    """
-
-    parameters: actors.MLP
-    optimiser_state: Any
 
 
 class _Settings(NamedTuple):

@@ -29,6 +29,7 @@ from nlhf.base import (
     check_whole,
 )
 from nlhf.errors import InputError
+from nlhf.policies import Mixture
 from tabular.games import Game
 from tabular.space import log_ratio_loss
 
@@ -47,20 +48,6 @@ class Network(NamedTuple):
     inputs: Array
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
-
-
-class Mixture(NamedTuple):
-    """Lazy geometric mixture ``policy^(1 - weight) other^weight``; its parameters are those of ``policy``.
-
-    Attributes:
-      policy: a network, a table or a mixture.
-      other: likewise.
-      weight: in [0, 1].
-    """
-
-    policy: Policy
-    other: Policy
-    weight: Array | float
 
 
 def init_network(key: Array, num_contexts: int, num_actions: int, width: int = 10) -> Network:

@@ -1,7 +1,7 @@
 """Who sees whom: a prompt sees itself, a response sees its prompt and itself; no padding is seen.
 
-Heads are laid out ``[B, S, KV, G, Dh]`` (G query heads to a key head); keys and values ``[B, S, KV, Dh]`` in, and
-``[B, KV, S, Dh]`` where they are kept. Scores are taken in float32 at least.
+Heads are laid out ``[B, S, KV, G, Dh]`` (G query heads to a key head); keys and values come as
+``[B, S, KV, Dh]`` and are kept as ``[B, KV, S, Dh]``. Scores are taken in float32 at least.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Context(NamedTuple):
     Attributes:
       angles: cosines and sines ``[B, S, Dh/2]`` of the positions.
       prompt: ``[B, P]`` bool, where the prompt has tokens.
-      tokens: ``[B, K, R]`` bool, where the responses have (or so far have) tokens; ``None`` for a prompt alone.
+      tokens: ``[B, K, R]`` bool, where the responses have tokens; ``None`` for a prompt alone.
     """
 
     angles: tuple[Array, Array]
@@ -167,12 +167,12 @@ class StepContext(NamedTuple):
     Attributes:
       angles: cosines and sines ``[B, K, Dh/2]`` of the tokens' position.
       prompt: ``[B, P]`` bool, where the prompt has tokens.
-      index: how many tokens of the responses are in the cache already.
+      filled: how many tokens of the responses are in the cache already.
     """
 
     angles: tuple[Array, Array]
     prompt: Array
-    index: Array
+    filled: Array
 
 
 def step_context(config: ModelConfig, prompt: Array, num_responses: int, index: Array) -> StepContext:
@@ -203,7 +203,7 @@ def attend_step(
       key: ``[B, K, KV, Dh]``.
       value: ``[B, K, KV, Dh]``.
     """
-    start = (0, 0, 0, context.index, 0)
+    start = (0, 0, 0, context.filled, 0)
     keys = jax.lax.dynamic_update_slice(cache.tokens[0], key[:, :, :, None], start)
     values = jax.lax.dynamic_update_slice(cache.tokens[1], value[:, :, :, None], start)
     dtype = precise(query.dtype)
@@ -211,7 +211,7 @@ def attend_step(
     to_own = jnp.einsum("bkhgw,bkhsw->bkhgs", query, keys, preferred_element_type=dtype)
     seen = [
         context.prompt[:, None, None, None, :],
-        (jnp.arange(keys.shape[3]) <= context.index)[None, None, None, None],
+        (jnp.arange(keys.shape[3]) <= context.filled)[None, None, None, None],
     ]
     weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, query.shape[-1])]
     mixed = jnp.einsum("bkhgp,bhpw->bkhgw", weights[0], cache.prompt[1])

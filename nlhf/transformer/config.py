@@ -31,8 +31,8 @@ class ModelConfig:
       tied: whether the read-out is the embedding, transposed.
       qkv_bias: bias on queries, keys and values (Qwen2).
       qk_norm: norm of queries and keys, head by head (Qwen3).
-      dtype: of the computation: ``float32``, ``bfloat16`` or ``float64``; norms, softmax and log-probabilities
-        have float32 at least.
+      dtype: of the computation: ``float32``, ``bfloat16`` or ``float64``; norms, softmax and
+        log-probabilities have float32 at least.
       remat: whether the backward pass computes the activations of a layer again instead of keeping them.
     """
 

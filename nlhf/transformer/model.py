@@ -4,10 +4,10 @@ The only file that knows flax. Outside of it a model is ``init(key, config)`` an
 dictionary of arrays:
 
 - ``embedding [V, D]``, ``final_norm [D]``, ``head [D, V]`` (untied models only);
-- ``layers/``, every array with the layers first: ``attention_norm [L, D]``, ``qkv [L, D, KV, G + 2, Dh]`` (the G
-  query heads of a key head, then its key, then its value), ``qkv_bias [L, KV, G + 2, Dh]``, ``query_norm`` and
-  ``key_norm [L, Dh]``, ``out [L, KV, G, Dh, D]``, ``mlp_norm [L, D]``, ``gate_up [L, D, 2, F]``,
-  ``down [L, F, D]``.
+- ``layers/``, every array with the layers first: ``attention_norm [L, D]``, ``qkv [L, D, KV, G + 2, Dh]``
+  (the G query heads of a key head, then its key, then its value), ``qkv_bias [L, KV, G + 2, Dh]``,
+  ``query_norm`` and ``key_norm [L, Dh]``, ``out [L, KV, G, Dh, D]``, ``mlp_norm [L, D]``,
+  ``gate_up [L, D, 2, F]``, ``down [L, F, D]``.
 
 K responses to one prompt share its computation: a row is one prompt and K branches, each of which attends to
 the prompt's keys and to its own. Training, scoring and sampling are this one layout.
@@ -194,7 +194,8 @@ def prefill(params: Parameters, config: ModelConfig, prompt: Array) -> tuple[Arr
       prompt: ``[B, P]`` ids, left-padded with -1.
     """
     context = prompt_context(config, prompt)
-    states, cache = Decoder(config, attend_prompt).apply({"params": params}, prompt, None, context)
+    decoder: Any = Decoder(config, attend_prompt)
+    states, cache = decoder.apply({"params": params}, prompt, None, context)
     return states[:, -1], cache
 
 
@@ -205,7 +206,8 @@ def by_layer(params: Parameters, config: ModelConfig) -> list[Parameters]:
       params: of the model.
       config: of the model.
     """
-    return [jax.tree.map(lambda leaf: leaf[index], params["layers"]) for index in range(config.layers)]
+    leaves, structure = jax.tree.flatten(params["layers"])
+    return [structure.unflatten([leaf[index] for leaf in leaves]) for index in range(config.layers)]
 
 
 def decode(
@@ -227,7 +229,8 @@ def decode(
       context: as ``attention.step_context`` makes it.
     """
     x = jnp.take(params["embedding"], jnp.maximum(tokens, 0), axis=0, mode="clip").astype(config.dtype)
-    block, new = Block(config, attend_step), []
+    block: Any = Block(config, attend_step)
+    new = []
     for layer, cache in zip(layers, caches, strict=True):
         x, cache = block.apply({"params": layer}, x, cache, context)
         new.append(cache)

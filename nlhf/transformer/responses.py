@@ -75,8 +75,8 @@ def check_responses(responses: Responses, vocabulary: int, context: int) -> Resp
     width, num = responses.prompt.shape[-1], responses.tokens.shape[-1]
     if width + num > context:
         raise InputError(
-            f"prompts of {width} tokens and responses of {num} make {width + num}, but the model's context is "
-            f"{context}; shorten either"
+            f"prompts of {width} tokens and responses of {num} make {width + num}, but the model's context "
+            f"is {context}; shorten either"
         )
     if any(isinstance(leaf, jax.core.Tracer) for leaf in responses):
         return responses
