@@ -185,8 +185,10 @@ def step_context(config: ModelConfig, prompt: Array, num_responses: int, index: 
       index: scalar.
     """
     present = prompt >= 0
-    position = jnp.broadcast_to(present.sum(-1)[:, None] + index, (prompt.shape[0], num_responses))
-    return StepContext(angles(config, position), present, index)
+    filled = jnp.asarray(index, jnp.int32)
+    position = present.sum(-1, dtype=jnp.int32)[:, None] + filled
+    position = jnp.broadcast_to(position, (prompt.shape[0], num_responses))
+    return StepContext(angles(config, position), present, filled)
 
 
 def attend_step(
@@ -203,15 +205,16 @@ def attend_step(
       key: ``[B, K, KV, Dh]``.
       value: ``[B, K, KV, Dh]``.
     """
-    start = (0, 0, 0, context.filled, 0)
-    keys = jax.lax.dynamic_update_slice(cache.tokens[0], key[:, :, :, None], start)
-    values = jax.lax.dynamic_update_slice(cache.tokens[1], value[:, :, :, None], start)
+    keys, values = (
+        jax.lax.dynamic_update_slice_in_dim(kept, new[:, :, :, None], context.filled, axis=3)
+        for kept, new in zip(cache.tokens, (key, value), strict=True)
+    )
     dtype = precise(query.dtype)
     to_prompt = jnp.einsum("bkhgw,bhpw->bkhgp", query, cache.prompt[0], preferred_element_type=dtype)
     to_own = jnp.einsum("bkhgw,bkhsw->bkhgs", query, keys, preferred_element_type=dtype)
     seen = [
         context.prompt[:, None, None, None, :],
-        (jnp.arange(keys.shape[3]) <= context.filled)[None, None, None, None],
+        (jnp.arange(keys.shape[3], dtype=jnp.int32) <= context.filled)[None, None, None, None],
     ]
     weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, query.shape[-1])]
     mixed = jnp.einsum("bkhgp,bhpw->bkhgw", weights[0], cache.prompt[1])
