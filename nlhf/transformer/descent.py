@@ -1,0 +1,71 @@
+"""Optimiser steps in slices: the gradients of parts of a batch are added up before the parameters move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nlhf.errors import InputError
+from nlhf.policies import Trained
+
+Array = jax.Array
+Objective = Callable[[Any, Any], Array]
+
+
+def gradient(objective: Objective, parameters: Any, batch: Any, size: int | None) -> Any:
+    """Gradient of ``Σ_slices objective(parameters, slice)``.
+
+    Args:
+      objective: a sum (not a mean) over the rows of a slice.
+      parameters: what is differentiated.
+      batch: pytree of arrays ``[B, ...]``.
+      size: rows a slice, a divisor of B; ``None`` takes the batch whole.
+
+    Raises:
+      InputError: if the size does not divide the batch.
+    """
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if size is None or size >= rows:
+        return jax.grad(objective)(parameters, batch)
+    if rows % size:
+        divisors = ", ".join(str(n) for n in range(1, rows + 1) if rows % n == 0)
+        raise InputError(f"slices of {size} rows do not divide a batch of {rows}; give one of {divisors}")
+    slices = jax.tree.map(lambda leaf: leaf.reshape(rows // size, size, *leaf.shape[1:]), batch)
+
+    def add(sums: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, jax.grad(objective)(parameters, part)), None
+
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), slices)[0]
+
+
+def in_slices(function: Callable[[Any], Array], batch: Any, size: int | None) -> Array:
+    """``function(batch)``, row by row the same, a slice at a time.
+
+    Args:
+      function: maps rows ``[size, ...]`` to ``[size, ...]``.
+      batch: pytree of arrays ``[B, ...]``.
+      size: as in ``gradient``, which checks it.
+    """
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if size is None or size >= rows:
+        return function(batch)
+    slices = jax.tree.map(lambda leaf: leaf.reshape(rows // size, size, *leaf.shape[1:]), batch)
+    return jax.lax.map(function, slices).reshape(rows, -1)
+
+
+def move(policy: Trained, grads: Any, optimiser: optax.GradientTransformation) -> Trained:
+    """One step of the optimiser.
+
+    Args:
+      policy: trained.
+      grads: of its parameters.
+      optimiser: an optax transformation.
+    """
+    # optax mixes integer counts with floats, which strict promotion (our tests) refuses
+    with jax.numpy_dtype_promotion("standard"):
+        moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
+        return Trained(optax.apply_updates(policy.parameters, moves), state)

@@ -1,0 +1,298 @@
+"""Language models as a space of policies: a projection is k optimiser steps on contrasts of log-policies.
+
+The target of a projection is a log-policy up to a constant a prompt; in the *contrast* of two responses to
+one prompt the constant cancels, so the sampled responses are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+
+from nlhf import losses
+from nlhf.base import (
+    Calibration,
+    Comparisons,
+    Feedback,
+    Policy,
+    PolicySpace,
+    Static,
+    Target,
+    check_whole,
+)
+from nlhf.errors import InputError
+from nlhf.policies import Mixture, Trained
+from nlhf.transformer.descent import gradient, in_slices, move
+from nlhf.transformer.lora import init_adapters
+from nlhf.transformer.policy import REFERENCE, Frame, components, sequence_log_prob, token_log_prob
+from nlhf.transformer.responses import Responses, check_responses, pair
+from nlhf.transformer.sampler import sample
+
+Array = jax.Array
+FORMS = ("uniform", "on_policy")
+MIXTURES = ("sequence", "token")
+
+
+class _Settings(NamedTuple):
+    optimiser: optax.GradientTransformation
+    num_updates: int
+    rows: int | None
+    fit_rows: int | None
+    form: str
+    mixture: str
+    end: int | None
+
+
+def transformer_space(
+    fixed: Frame,
+    optimiser: optax.GradientTransformation,
+    *,
+    num_updates: int = 1,
+    rows: int | None = None,
+    fit_rows: int | None = None,
+    form: str = "uniform",
+    mixture: str = "sequence",
+    end: int | None = None,
+) -> PolicySpace:
+    """Space of the policies of one language model.
+
+    ``project(π, target, feedback)`` takes k steps on ``mean_x 2 Var_k[log π(y_k|x) - target_k]`` over the K
+    responses in the feedback (``losses.contrast``); the target is computed once, from the policy given. At
+    k = 1, with responses drawn from π, that step is the policy gradient with a baseline. ``fit`` takes k steps
+    on ``Σ weight loss / Σ weight`` plus the calibration term over the same weight.
+
+    What users get wrong: the oracle's responses should come from the policy that is projected, or the
+    ``on_policy`` form be used, where the k-th step re-weights them by ``softmax_k(log π - log sampler)``.
+
+    Args:
+      fixed: base model.
+      optimiser: an optax transformation: schedule, clipping and all. Make it once: another one compiles anew.
+      num_updates: k >= 1.
+      rows: prompts (or comparisons) whose gradient is taken at a time, a divisor of the batch; ``None`` all.
+      fit_rows: comparisons drawn for each update of a fit; ``None`` takes all that are remembered.
+      form: ``uniform``: all pairs of responses count alike; ``on_policy``: each by the policy's probability.
+      mixture: whose log-probability a mixture has in targets: of the ``sequence`` (exact, up to a constant) or
+        of the ``token``-level mixture that the sampler draws from.
+      end: id of the token that ends a response, for the draws of a calibration term.
+
+    Returns:
+      A ``PolicySpace`` whose reference is the base; begin a run with ``start(...)``.
+
+    Raises:
+      InputError: if a setting is out of range; from ``project`` and ``fit``, if the policy to be moved is the
+        reference, or responses do not fit the model.
+    """
+    if form not in FORMS:
+        raise InputError(f"form is {form!r}, but it must be one of {', '.join(FORMS)}")
+    if mixture not in MIXTURES:
+        raise InputError(f"mixture is {mixture!r}, but it must be one of {', '.join(MIXTURES)}")
+    for name, value in (("rows", rows), ("fit_rows", fit_rows)):
+        if value is not None:
+            check_whole(name, value)
+    settings = Static(
+        _Settings(optimiser, check_whole("num_updates", num_updates), rows, fit_rows, form, mixture, end)
+    )
+    return PolicySpace(
+        reference=REFERENCE,
+        log_prob=Partial(_log_prob, settings, fixed),
+        mix=Partial(Mixture),
+        project=Partial(_project, settings, fixed),
+        fit=Partial(_fit, settings, fixed),
+    )
+
+
+def start(fixed: Frame, optimiser: optax.GradientTransformation, key: Array | None = None) -> Trained:
+    """Return the first policy of a run: the reference's own weights (or adapters of no effect) to be trained.
+
+    Args:
+      fixed: base model.
+      optimiser: of the space.
+      key: of the adapters' first factors; needed with adapters only.
+
+    Raises:
+      InputError: if there are adapters but no key.
+    """
+    if fixed.lora is None:
+        # a copy: a step may give its input's memory away, and the reference's is needed to the end
+        parameters = jax.tree.map(jnp.copy, fixed.base)
+    elif key is None:
+        raise InputError("the adapters have no key; give start(..., key=jax.random.key(0)), say")
+    else:
+        parameters = init_adapters(key, fixed.base, fixed.lora)
+    return Trained(parameters, optimiser.init(parameters))
+
+
+@jax.jit
+def _log_prob(settings: Static, fixed: Frame, policy: Policy, responses: Responses | None = None) -> Array:
+    if responses is None:
+        raise InputError("a language model has no table of all responses; give those to be judged")
+    return _policy_log_prob(_Settings(*settings), fixed, policy, _checked(fixed, responses))
+
+
+def _policy_log_prob(plain: _Settings, fixed: Frame, policy: Policy, responses: Responses) -> Array:
+    if plain.mixture == "token":
+        return token_log_prob(fixed, policy, responses).sum(-1)
+    return sequence_log_prob(fixed, policy, responses)
+
+
+def _checked(fixed: Frame, responses: Any) -> Responses:
+    if not isinstance(responses, Responses) or responses.tokens.ndim != 3:
+        kind = type(responses).__name__
+        shape = list(responses.tokens.shape) if isinstance(responses, Responses) else ""
+        raise InputError(
+            f"the responses are {kind} {shape}, but this space takes Responses of [B, K, R] tokens"
+        )
+    return check_responses(responses, fixed.config.vocabulary, fixed.config.context)
+
+
+def _moved(policy: Policy) -> Trained:
+    while isinstance(policy, Mixture):
+        policy = policy.policy
+    if not isinstance(policy, Trained) or policy.parameters is None:
+        raise InputError(
+            "the policy to be moved is the reference, which stays; begin the run with transformer.start(...)"
+        )
+    return policy
+
+
+def _anchor(
+    plain: _Settings, fixed: Frame, policy: Policy, responses: Responses, own: Array, ref: Array
+) -> Array:
+    """Log-probability of ``policy``, of which the moved part's (``own``) and the reference's are known."""
+    if isinstance(policy, Trained):
+        return own
+    if plain.mixture == "token":
+        return token_log_prob(fixed, policy, responses).sum(-1)
+    other = policy.other
+    known = isinstance(other, Trained) and other.parameters is None
+    beside = ref if known else sequence_log_prob(fixed, other, responses)
+    weight = jnp.asarray(policy.weight, own.dtype)
+    return (1 - weight) * _anchor(plain, fixed, policy.policy, responses, own, ref) + weight * beside
+
+
+@jax.jit
+def _project(settings: Static, fixed: Frame, policy: Policy, target: Target, feedback: Feedback) -> Trained:
+    plain = _Settings(*settings)
+    responses = _checked(fixed, feedback.responses)
+    moved = _moved(policy)
+    num = responses.tokens.shape[0]
+    log_ref = in_slices(lambda part: sequence_log_prob(fixed, REFERENCE, part), responses, plain.rows)
+
+    def log_prob(parameters: Any, part: Responses) -> Array:
+        return token_log_prob(fixed, Trained(parameters, ()), part).sum(-1)
+
+    def wanted(own: Array, part: Responses, ref: Array, preference: Array) -> Array:
+        anchor = _anchor(plain, fixed, policy, part, own, ref)
+        return target(anchor, ref, preference.astype(own.dtype))
+
+    def contrast(own: Array, goal: Array, part: Responses) -> Array:
+        share = None
+        if plain.form == "on_policy":
+            share = jax.nn.softmax(jax.lax.stop_gradient(own) - part.log_prob.astype(own.dtype), axis=-1)
+        return losses.contrast(own, goal, share).sum() / num
+
+    def step(moved: Trained, goal: Array) -> Trained:
+        def objective(parameters: Any, part: tuple[Responses, Array]) -> Array:
+            return contrast(log_prob(parameters, part[0]), part[1], part[0])
+
+        return move(
+            moved, gradient(objective, moved.parameters, (responses, goal), plain.rows), plain.optimiser
+        )
+
+    whole = plain.rows is None or plain.rows >= num
+    if whole:  # the first step's own forward pass says what the target is
+
+        def first(parameters: Any) -> tuple[Array, Array]:
+            own = log_prob(parameters, responses)
+            goal = wanted(jax.lax.stop_gradient(own), responses, log_ref, feedback.preference)
+            return contrast(own, goal, responses), goal
+
+        grads, goal = jax.grad(first, has_aux=True)(moved.parameters)
+        moved = move(moved, grads, plain.optimiser)
+    else:
+        own = in_slices(lambda part: log_prob(moved.parameters, part), responses, plain.rows)
+        goal = wanted(own, responses, log_ref, feedback.preference)
+    remaining = plain.num_updates - whole
+    if remaining == 0:
+        return moved
+    return jax.lax.fori_loop(0, remaining, lambda _, moved: step(moved, goal), moved)
+
+
+@jax.jit
+def _fit(
+    settings: Static,
+    fixed: Frame,
+    key: Array,
+    policy: Policy,
+    loss: Callable[..., Array],
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
+) -> Trained:
+    plain = _Settings(*settings)
+    moved = _moved(policy)
+    _checked(fixed, pair(comparisons.first, comparisons.second))
+
+    def update(index: Array, moved: Trained) -> Trained:
+        rows_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
+        rows = _drawn(rows_key, comparisons, plain.fit_rows)
+        total = jnp.maximum(rows.weight.sum(), 1e-30)
+        both = pair(rows.first, rows.second)
+        ref = in_slices(lambda part: sequence_log_prob(fixed, REFERENCE, part), both, plain.rows)
+        ratio_rows: Any = (both, ref, rows.prefer_first, rows.weight)
+        if calibration is not None:
+            ratio_rows = (*ratio_rows, _calibration_draws(plain, fixed, draw_key, calibration, both))
+
+        def objective(parameters: Any, part: Any) -> Array:
+            both, ref, prefer_first, weight, *extra = part
+            policy = Trained(parameters, ())
+            ratio = token_log_prob(fixed, policy, both).sum(-1) - ref
+            values = loss(ratio[:, 0], ratio[:, 1], prefer_first.astype(ratio.dtype))
+            there = weight > 0
+            value = (jnp.where(there, weight.astype(ratio.dtype) * values, 0)).sum() / total.astype(
+                ratio.dtype
+            )
+            if calibration is None:
+                return value
+            # the memory's weight, not the minibatch's: the term stands once beside the sum over all rows
+            scale = jnp.asarray(calibration.weight, ratio.dtype) / comparisons.weight.sum().astype(
+                ratio.dtype
+            )
+            log_prob = token_log_prob(fixed, policy, extra[0]).sum(-1)[:, 0]
+            share = weight.astype(ratio.dtype) / total.astype(ratio.dtype)
+            return value + scale * jnp.where(there, share * log_prob, 0).sum()
+
+        return move(moved, gradient(objective, moved.parameters, ratio_rows, plain.rows), plain.optimiser)
+
+    return jax.lax.fori_loop(0, plain.num_updates, update, moved)
+
+
+def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons:
+    """Draw rows in proportion to their weight, which then is 1; or take all as they are."""
+    if num is None or num >= comparisons.weight.shape[0]:
+        return comparisons
+    upper = jnp.cumsum(comparisons.weight)
+    draws = jax.random.uniform(key, (num,), upper.dtype) * upper[-1]
+    last = comparisons.weight.shape[0] - 1 - jnp.argmax(comparisons.weight[::-1] > 0)
+    index = jnp.minimum(jnp.searchsorted(upper, draws, side="right"), last)
+    drawn = jax.tree.map(lambda column: column[index], comparisons)
+    return drawn._replace(weight=jnp.ones_like(drawn.weight))
+
+
+def _calibration_draws(
+    plain: _Settings, fixed: Frame, key: Array, calibration: Calibration, both: Responses
+) -> Responses:
+    """One response of the calibration policy to the prompt of each row, ``[N, 1]``."""
+    return sample(
+        key,
+        components(fixed, calibration.policy),
+        fixed.config,
+        both.prompt[:, 0],
+        num_responses=1,
+        length=both.tokens.shape[-1],
+        end=plain.end,
+    )
