@@ -115,20 +115,20 @@ def _shown(value: Any) -> str:
 
 def _text(value: Any, field: str) -> str:
     """Decode bytes (what tensorflow-datasets reads back) and refuse what is no text."""
+    name, place = _bare(field), "" if "[" not in field else f"{field}: "
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise RowError(f"{field} is not UTF-8", f"byte {error.start}", "encode it as UTF-8") from None
+            raise RowError(f"{name} is not UTF-8", f"{place}byte {error.start}", "encode it so") from None
     if not isinstance(value, str):
-        raise RowError(f"{field} is not a text", _shown(value), "give a string")
+        raise RowError(f"{name} is not a text", f"{place}{_shown(value)}", "give a string")
     if not value.isascii():
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise RowError(
-                f"{field} holds a lone surrogate", f"character {error.start}", "remove it"
-            ) from None
+            detail = f"{place}character {error.start}"
+            raise RowError(f"{name} holds a lone surrogate", detail, "remove it") from None
     return value
 
 
