@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import pathlib
-import shutil
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from nlhf.errors import InputError
 from nlhf.transformer import digest
 from nlhf.transformer.digest import DamagedError
 from nlhf.transformer.guard import check_finite
+from nlhf.transformer.metrics import free_space
 from nlhf.transformer.restore import (
     DIGESTS,
     STEPS,
@@ -319,14 +319,10 @@ def _not_saved(store: Store, step: int, error: BaseException) -> InputError:
     steps = find_steps(store.folder)
     text = f"{error} {error.__cause__ or ''}"
     full = any(sign in text for sign in ("No space left", "RESOURCE_EXHAUSTED", "ENOSPC", "quota"))
-    try:
-        free = f"{shutil.disk_usage(store.folder).free / 1e6:.1f} MB free"
-    except OSError:
-        free = "free space unknown"
     reason = "the disk is full" if full else first_cause(error)
     good = f"the last good step is {steps[-1]}" if steps else "there is no step before it"
     return InputError(
-        f"{store.folder}: step {step} cannot be saved ({reason}; {free}); {good}; make room, then give the "
+        f"{store.folder}: step {step} cannot be saved ({reason}; {free_space(store.folder)}); {good}; make room, then give the "
         "same command again"
     )
 
