@@ -12,6 +12,8 @@ import contextlib
 import math
 import os
 import pathlib
+import shutil
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -28,6 +30,7 @@ from nlhf.transformer.restore import (
     DIGESTS,
     STEPS,
     Best,
+    Quiet,
     Resumed,
     best_steps,
     find_steps,
@@ -55,6 +58,7 @@ class Store:
         self.scores: dict[int, float] = {}
         self.pending: tuple[int, Any] | None = None
         self.checkpointer: Any = None
+        self.quiet = Quiet()
 
     def __enter__(self) -> Store:
         return self
@@ -114,6 +118,7 @@ def open_store(
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another output folder"
         ) from None
+    store.quiet.__enter__()
     _open(store)
     return store
 
@@ -224,6 +229,7 @@ def close(store: Store) -> None:
         checkpointer, store.checkpointer = store.checkpointer, None
         if checkpointer is not None:
             checkpointer.close()
+        store.quiet.__exit__(None, None, None)
 
 
 def resume(store: Store, template: Any) -> Resumed | None:
@@ -314,16 +320,23 @@ def _not_saved(store: Store, step: int, error: BaseException) -> InputError:
     store.pending = None
     with contextlib.suppress(Exception):
         store.checkpointer.close()
+    for _ in range(20):  # threads of the failed save may still be writing; what they leave eats the space
+        if not (left := list((store.folder / STEPS).glob("*orbax-checkpoint-tmp*"))):
+            break
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.05)
     with contextlib.suppress(Exception):
         _open(store)
     steps = find_steps(store.folder)
     text = f"{error} {error.__cause__ or ''}"
     full = any(sign in text for sign in ("No space left", "RESOURCE_EXHAUSTED", "ENOSPC", "quota"))
     reason = "the disk is full" if full else first_cause(error)
+    reason = f"{reason}; {free_space(store.folder)}"
     good = f"the last good step is {steps[-1]}" if steps else "there is no step before it"
     return InputError(
-        f"{store.folder}: step {step} cannot be saved ({reason}; {free_space(store.folder)}); {good}; make room, then give the "
-        "same command again"
+        f"{store.folder}: step {step} cannot be saved ({reason}); {good}; make room, then "
+        "give the same command again"
     )
 
 

@@ -1,8 +1,8 @@
 """The log of a run: one JSON object a line, flushed each step, cut back to the checkpoint on resume.
 
 ``metrics.jsonl`` holds what the run computed and no clock, so that a run that was killed and resumed leaves
-the same bytes as one that was not. ``timings.jsonl`` holds clocks and rates. Write all of a step before saving
-it: a line of the saved step is kept, a later one is computed again.
+the same bytes as one that was not. ``timings.jsonl`` holds clocks and rates. Write all of a step before
+saving it: a line of the saved step is kept, a later one is computed again.
 """
 
 from __future__ import annotations
