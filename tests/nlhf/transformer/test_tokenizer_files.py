@@ -81,9 +81,13 @@ def trained():
 
 @pytest.mark.parametrize(
     ("pre", "numbers"),
-    [("gpt-2", ["hello", " 123456"]), ("smollm", ["hello", " ", *"123456"]), ("qwen2", ["hello", " ", *"123456"]),
-     ("llama-bpe", ["hello", " ", "123", "456"])],
-)  # fmt: skip
+    [
+        ("gpt-2", ["hello", " 123456"]),
+        ("smollm", ["hello", " ", *"123456"]),
+        ("qwen2", ["hello", " ", *"123456"]),
+        ("llama-bpe", ["hello", " ", "123", "456"]),
+    ],
+)
 def test_merges_in_gguf(tmp_path, pre, numbers):
     model = trained()
     tokens = sorted(model["vocab"], key=model["vocab"].get)

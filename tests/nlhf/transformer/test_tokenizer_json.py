@@ -1,4 +1,4 @@
-"""Tokenizers of the hub: ids of the package itself, but no text becomes a control token, and nothing is cut."""
+"""Tokenizers of the hub: the ids of the package itself, but no text becomes a control token."""
 
 import json
 
@@ -25,7 +25,7 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def byte_level(prefix=False):
-    """As SmolLM2: special tokens inside of the vocabulary, others behind it, one of them not marked special."""
+    """As SmolLM2: special tokens inside of the vocabulary, others behind it, one not marked special."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     made.decoder = decoders.ByteLevel()
@@ -41,19 +41,7 @@ def byte_level(prefix=False):
 
 def sentence_pieces():
     """As Llama 2: a space before the text, bytes for what has no piece, ``<s>`` put before the text."""
-    pieces = [
-        "<unk>",
-        "<s>",
-        "</s>",
-        *(f"<0x{byte:02X}>" for byte in range(256)),
-        "▁",
-        "h",
-        "i",
-        "s",
-        "<",
-        ">",
-        "/",
-    ]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁his<>/"]
     vocabulary = {piece: index for index, piece in enumerate([*pieces, "▁h", "hi", "▁hi", "s>"])}
     merges = [("▁", "h"), ("h", "i"), ("▁h", "i"), ("s", ">")]
     made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", byte_fallback=True))
