@@ -11,12 +11,12 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from nlhf.base import check_number
 from nlhf.errors import InputError
-from nlhf.transformer.rows import Check, Row, RowError, check_preference
+from nlhf.transformer.rows import Check, Row, RowError, check_preference, check_prompt
 
 LONGEST = 64 * 2**20  # bytes of a line, so that a file without line ends is not read into memory
 REMEMBERED = 1_000_000  # rows whose digests are kept to find duplicates
@@ -90,7 +90,8 @@ def read(
     Args:
       path: ``.jsonl`` (or ``.jsonl.gz``): one JSON object a line; ``.parquet``; ``.json``: one list of
         objects or texts, which is read whole.
-      check: ``check_preference``, ``check_prompt``, or a function like them.
+      check: ``check_preference``, ``check_prompt``, or a function like them; where it gives None, the row is
+        passed over.
       skip_bad: fraction of rows that may be refused, in [0, 1]; 0 refuses the file at its first bad row, a
         larger one is judged at the end of the file.
       report: filled in while rows are read.
@@ -106,12 +107,13 @@ def read(
     skip_bad = float(check_number("skip_bad", skip_bad, high=1.0))
     report = Report() if report is None else report
     seen = _Seen(report)
-    for where, row in raw_rows(path):
+    ours = check in (check_preference, check_prompt)
+    for where, row in raw_rows(path, FIELDS if ours else None):
         report.read += 1
         try:
             if isinstance(row, RowError):
                 raise row
-            row = check(row, **options)
+            found = check(row, **options)
         except RowError as error:
             message = f"{path}: {where}: {error}"
             if skip_bad == 0:
@@ -119,9 +121,10 @@ def read(
             report.refused[error.reason] += 1
             report.examples += [message] if len(report.examples) < 5 else []
             continue
-        report.kept += 1
-        seen.add(row)
-        yield row
+        if found is not None:
+            report.kept += 1
+            seen.add(found)
+            yield found
     bad = sum(report.refused.values())
     if bad > skip_bad * report.read:
         raise InputError(
@@ -155,11 +158,12 @@ def _digest(value: Any) -> bytes:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).digest()
 
 
-def raw_rows(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
+def raw_rows(path: str | os.PathLike[str], fields: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield ``(where, row)`` for every row of a file, a ``RowError`` in place of a row that is no JSON.
 
     Args:
       path: as ``read``.
+      fields: which columns of a Parquet file to read; None for all.
 
     Raises:
       InputError: if the file cannot be read, or its name says no known kind.
@@ -169,7 +173,7 @@ def raw_rows(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
     if names.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
         return _json_lines(path)
     if names.endswith(".parquet"):
-        return _parquet(path)
+        return _parquet(path, fields)
     if names.endswith(".json"):
         return _json_list(path)
     raise InputError(
@@ -259,7 +263,7 @@ def _json_list(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
         yield f"row {number}", row
 
 
-def _parquet(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
+def _parquet(path: pathlib.Path, fields: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -268,12 +272,11 @@ def _parquet(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
     number = 0
     try:
         with ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in FIELDS]
+            columns = [name for name in file.schema_arrow.names if fields is None or name in fields]
             for batch in file.iter_batches(batch_size=256, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
-                    fields: Mapping[str, Any] = {name: row[name] for name in columns}
-                    yield f"row {number}", fields
+                    yield f"row {number}", row
     except (ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

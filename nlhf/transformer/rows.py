@@ -18,7 +18,7 @@ import numpy as np
 from nlhf.errors import InputError
 
 Row = dict[str, Any]
-Check = Callable[..., Row]
+Check = Callable[..., Row | None]
 ROLES = ("system", "user", "assistant")
 TURN = "\n\nAssistant:"  # what ends the prompt in the dialogues of Anthropic's HH data
 WORD, WORD_AT_END = re.compile(r"\w"), re.compile(r"\w+\Z")
@@ -246,6 +246,8 @@ def _split_messages(prompt: Any, chosen: list, rejected: list) -> tuple[list, li
 
 
 def _chance(value: Any) -> float:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]  # what tensorflow-datasets mocks
     if value is None:
         return 1.0
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):

@@ -1,0 +1,1 @@
+"""Preference rows as a data set of tensorflow-datasets, random access without tensorflow."""
