@@ -11,6 +11,8 @@ from typing import Any
 from nlhf.errors import InputError
 from nlhf.transformer.config import ModelConfig
 from nlhf.transformer.weights import assemble
+from nlhf.transformer.weights_gguf import read_gguf
+from nlhf.transformer.weights_huggingface import read_huggingface
 from nlhf.transformer.weights_llama2c import read_llama2c
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -19,10 +21,14 @@ KINDS = "a Hugging Face folder (config.json, *.safetensors), a .gguf file or a l
 # name and size of files that are published, and their SHA-256: copies with the same header and other weights
 # circulate, which load without complaint and speak gibberish
 KNOWN = {
-    ("stories260k.bin", 1_056_540): "b0a507e7ad0f626624f17112325e66691f9076d622e1d3274d103d00299f2696",
-    ("stories260k-f32.gguf", 1_054_432): "32e0e2e4dd90ba416436ed28d691cf3b58279928742a9ca2e955a3d40aad374a",
-    ("stories15m.bin", 60_816_028): "cd590644d963867a2b6e5a1107f51fad663c41d79c149fbecbbb1f95fa81f49a",
-    ("stories15m-q8_0.gguf", 16_879_424): "52cc814d091c72eb2e1cc737c7a9a04820235088532cc42e24b0743a3ec40791",
+    "stories260k.bin": (1_056_540, "b0a507e7ad0f626624f17112325e66691f9076d622e1d3274d103d00299f2696"),
+    "stories260k-f32.gguf": (1_054_432, "32e0e2e4dd90ba416436ed28d691cf3b58279928742a9ca2e955a3d40aad374a"),
+    "stories15m.bin": (60_816_028, "cd590644d963867a2b6e5a1107f51fad663c41d79c149fbecbbb1f95fa81f49a"),
+    "stories15m-q8_0.gguf": (16_879_424, "52cc814d091c72eb2e1cc737c7a9a04820235088532cc42e24b0743a3ec40791"),
+    "smollm2-135m-instruct.q4_1.gguf": (
+        98_362_432,
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
 }
 
 
@@ -55,8 +61,15 @@ def load_model(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[di
         )
     if not path.exists():
         raise InputError(f"{path}: is not there; give {KINDS}")
+    if path.is_dir():
+        source, config = read_huggingface(path, dtype)
+        return assemble(source, config), config
     if path.suffix.lower() == ".bin":
         source, config = read_llama2c(path, dtype)
+    elif path.suffix.lower() == ".gguf":
+        source, config = read_gguf(path, dtype)
+    elif path.suffix.lower() == ".safetensors":
+        raise InputError(f"{path}: says nothing of the model without config.json; give the folder of both")
     else:
         raise InputError(f"{path}: is no checkpoint that is read here; give {KINDS}")
     check_known(path)
@@ -76,8 +89,8 @@ def check_known(path: str | os.PathLike[str]) -> bool:
       KnownFileWarning: if there is one, and the content differs.
     """
     path = pathlib.Path(path)
-    expected = KNOWN.get((path.name.lower(), path.stat().st_size))
-    if expected is None:
+    size, expected = KNOWN.get(path.name.lower(), (-1, ""))
+    if path.stat().st_size != size:
         return False
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
