@@ -1,0 +1,58 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from planted_judges import CONFIG, SEEN, all_pairs, zeros_count
+
+from nlhf.errors import InputError
+from nlhf.transformer.guard import NonFiniteError
+from nlhf.transformer.judges import reward_model, training
+from nlhf.transformer.judges.protocol import Judge
+
+DATA = all_pairs(SEEN[:10], zeros_count)
+PARAMS = reward_model.init(jax.random.key(0), CONFIG)
+OPTIMISER = optax.adam(1e-2)
+
+
+def train(key=1, params=PARAMS, data=DATA, num_steps=3):
+    return training.train_judge(
+        jax.random.key(key), params, reward_model.loss(CONFIG), data, OPTIMISER, num_steps=num_steps, batch=8
+    )
+
+
+def test_a_run_is_a_function_of_its_key_and_compiles_once():
+    before = training.step._cache_size()
+    (one, values), (two, again), (_, other) = train(), train(), train(key=2)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, two))
+    np.testing.assert_array_equal(values, again)
+    assert values[0] == pytest.approx(np.log(2))
+    assert not np.array_equal(values[1:], other[1:])
+    assert training.step._cache_size() == before + 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step():
+    broken = {**PARAMS, "read_out": PARAMS["read_out"] + jnp.nan}
+    with pytest.raises(NonFiniteError, match="the judge's loss is nan at step 0; lower the learning rate"):
+        train(params=broken)
+
+
+def test_labels_that_teach_nothing_are_refused():
+    with pytest.raises(InputError, match="always wins"):
+        train(data=DATA._replace(prefer_first=jnp.ones_like(DATA.prefer_first)))
+    with pytest.raises(InputError, match="num_steps is 0"):
+        train(num_steps=0)
+
+
+def test_agreement_counts_labels_by_weight_and_ties_by_half():
+    answers = jnp.asarray([0.9, 0.2, 0.5, 0.7], jnp.float32)
+    judge = Judge(lambda given: given.log_prob, lambda first, second: first)
+    data = jax.tree.map(lambda leaf: leaf[:4], DATA)
+    data = data._replace(
+        first=data.first._replace(log_prob=answers),
+        prefer_first=jnp.asarray([1, 1, 0, 0.5], jnp.float32),
+        weight=jnp.asarray([3, 1, 1, 1], jnp.float32),
+    )
+    # 3 agree, 1 does not, two ties
+    for batch in (2, 512):
+        assert training.agreement(judge, data, batch) == pytest.approx((3 + 0 + 0.5 + 0.5) / 6)
