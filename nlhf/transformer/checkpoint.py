@@ -186,7 +186,9 @@ def save(
     try:
         if jax.process_index() == 0:
             digest.write_record(record_path(store.folder, step), record)
-        response = store.checkpointer.save_async(step, arrays)
+        # overwrite: else Orbax 0.12.8 asks for the times of old steps, which a lightweight start did not read
+        # ("year 0 is out of range"); that there is no such step to lose, we have just seen on disk
+        response = store.checkpointer.save_async(step, arrays, overwrite=True)
     except Exception as error:
         raise _not_saved(store, step, error) from error
     if response is None:

@@ -7,6 +7,7 @@ wraps every failure in one error that names no reason.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -26,21 +27,24 @@ STEPS, DIGESTS = "steps", "digests"
 
 
 class Quiet(logging.Filter):
-    """Within ``with``: keeps the stack traces that Orbax logs from its threads off stderr.
+    """Within ``with``: keeps the stack traces that Orbax logs from its threads and tasks off stderr.
 
     A full disk made it log 2000 lines. Nothing is lost: the same errors are raised to us.
     """
 
     def __enter__(self) -> Quiet:
-        logging.getLogger("absl").addFilter(self)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(self)
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        logging.getLogger("absl").removeFilter(self)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a record is logged."""
-        return record.levelno < logging.ERROR or "orbax" not in record.pathname
+        of_orbax = "orbax" in record.pathname or "orbax" in record.getMessage()
+        return record.levelno < logging.ERROR or not of_orbax
 
 
 class Best(NamedTuple):
@@ -218,12 +222,15 @@ def _load(folder: pathlib.Path, record: Mapping[str, Any], leaves: Mapping[str, 
     context.pytree.loading.partial_load = True
     reason = ""
     loaded: dict[str, Any] = {}
-    try:
-        with Quiet(), warnings.catch_warnings(), context:
-            warnings.simplefilter("ignore")  # where all warnings are errors, one would pass for damage
-            loaded = v1.load(folder / STEPS / str(record["step"]), wanted) if wanted else {}
-    except Exception as error:
-        reason = f"it cannot be loaded ({first_cause(error)})"
+    with Quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where all warnings are errors, one would pass for damage
+        try:
+            with context:
+                loaded = v1.load(folder / STEPS / str(record["step"]), wanted) if wanted else {}
+        except Exception as error:
+            reason = f"it cannot be loaded ({first_cause(error)})"
+        if reason:
+            gc.collect()  # of the tasks that Orbax leaves behind, which complain when they are collected
     if not _all_agree(not reason):
         raise DamagedError(reason or "another process cannot load it")
     values = {}
@@ -231,6 +238,9 @@ def _load(folder: pathlib.Path, record: Mapping[str, Any], leaves: Mapping[str, 
         value = loaded[name] if name in loaded else _empty(leaf)
         if [*digest.signature(value), digest.leaf_digest(value)] != record["leaves"][name]:
             raise DamagedError(f"leaf {name!r} does not match its digest")
+        sharding = getattr(wanted.get(name), "sharding", None)
+        if sharding is not None and value.sharding != sharding:  # keys come back with P('x', None) for P('x')
+            value = jax.device_put(value, sharding)
         values[name] = value if hasattr(leaf, "dtype") else type(leaf)(np.asarray(value).item())
     return values
 
