@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -141,7 +142,7 @@ def assemble(source: Source, config: ModelConfig) -> dict[str, Any]:
     """
     check_tensors(source, config)
     dtype = np.dtype(wide(config))
-    if jnp.zeros((), dtype).dtype != dtype:
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError("dtype is 'float64', but JAX has 64-bit numbers switched off; set JAX_ENABLE_X64=1")
 
     def read(name: str) -> np.ndarray:
