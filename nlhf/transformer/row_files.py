@@ -137,25 +137,31 @@ class _Seen:
     """Digests of the first ids and pairs, 8 bytes each; a collision miscounts a report and nothing else."""
 
     def __init__(self, report: Report) -> None:
-        self.report, self.ids, self.pairs = report, set[bytes](), set[bytes]()
+        self.report, self.ids = report, set[bytes]()
+        self.pairs = (
+            set[bytes](),
+            set[bytes](),
+        )  # by which of the two answers was chosen, in some order of texts
 
     def add(self, row: Row) -> None:
         if row.get("id"):
-            digest = _digest(row["id"])
-            self.report.duplicate_ids += digest in self.ids
-            if len(self.ids) < REMEMBERED:
-                self.ids.add(digest)
+            self.report.duplicate_ids += _met(row["id"], self.ids)
         if "chosen" in row:
-            prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
-            self.report.both_orders += (
-                chosen != rejected and _digest([prompt, rejected, chosen]) in self.pairs
+            chosen, rejected = repr(row["chosen"]), repr(row["rejected"])
+            pair = (row["prompt"], min(chosen, rejected), max(chosen, rejected))
+            _met(pair, self.pairs[chosen < rejected])
+            self.report.both_orders += chosen != rejected and _met(
+                pair, self.pairs[rejected < chosen], keep=False
             )
-            if len(self.pairs) < REMEMBERED:
-                self.pairs.add(_digest([prompt, chosen, rejected]))
 
 
-def _digest(value: Any) -> bytes:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).digest()
+def _met(value: Any, seen: set[bytes], keep: bool = True) -> bool:
+    """Whether a value was met before; remember it from now on."""
+    digest = hashlib.blake2b(repr(value).encode(), digest_size=8).digest()
+    met = digest in seen
+    if keep and len(seen) < REMEMBERED:
+        seen.add(digest)
+    return met
 
 
 def raw_rows(path: str | os.PathLike[str], fields: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
