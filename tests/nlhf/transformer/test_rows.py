@@ -123,6 +123,10 @@ BAD = {
     ),
     "only a space in common": ({"chosen": " Blue.", "rejected": " Red."}, "have no common prefix"),
     "dialogues differ": ({"chosen": HH + " A", "rejected": HH[1:] + " B"}, "differ before the last turn"),
+    "dialogues of one length differ": (
+        {"chosen": HH + " A", "rejected": HH.replace("Hi", "Ho") + " B"},
+        "differ before the last turn",
+    ),
     "one is no dialogue": ({"chosen": HH + " A", "rejected": "\n\nHuman: Hi"}, "differ before the last turn"),
     "no shared message": (
         {"chosen": [user("a"), assistant("b")], "rejected": [user("c"), assistant("d")]},
