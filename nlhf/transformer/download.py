@@ -59,8 +59,8 @@ def download(
     except Exception as error:  # of the library, of its HTTP client or of the system
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{name}: cannot be fetched ({type(error).__name__}: {reason}); check the name and the connection, "
-            "or copy the files by other means"
+            f"{name}: cannot be fetched ({type(error).__name__}: {reason}); check the name and the "
+            "connection, or copy the files by other means"
         ) from None
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     found = [
