@@ -106,11 +106,11 @@ def agreement(judge: Judge, comparisons: Comparisons, batch: int = 512) -> float
       batch: pairs asked at a time, >= 1.
     """
     weight, label = np.asarray(comparisons.weight), np.asarray(comparisons.prefer_first)
-    size, parts = check_whole("batch", batch), []
+    size, parts = min(check_whole("batch", batch), len(label)), []
     for begin in range(0, len(label), size):
-        sides = jax.tree.map(
-            lambda leaf, b=begin: leaf[b : b + size], (comparisons.first, comparisons.second)
-        )
+        rows = np.arange(begin, begin + size) % len(label)  # the last batch is as long, so one compilation
+        sides = jax.tree.map(lambda leaf, rows=rows: leaf[rows], (comparisons.first, comparisons.second))
         parts.append(np.asarray(duel_preference(judge, *sides)))
-    sides_agree = 0.5 + 0.5 * np.sign(np.concatenate(parts) - 0.5) * np.sign(label - 0.5)
+    answers = np.concatenate(parts)[: len(label)]
+    sides_agree = 0.5 + 0.5 * np.sign(answers - 0.5) * np.sign(label - 0.5)
     return float((weight * sides_agree).sum() / weight.sum())
