@@ -192,9 +192,7 @@ def save(
     except Exception as error:
         raise _not_saved(store, step, error) from error
     if response is None:
-        raise RuntimeError(
-            f"step {step} was not saved: Orbax declined, although {store.folder} has none above"
-        )
+        raise RuntimeError(f"step {step} was not saved in {store.folder}: Orbax declined")
     store.pending = (step, response)
     return True
 

@@ -12,6 +12,10 @@ import logging
 import math
 import os
 import pathlib
+import sys
+import time
+import traceback
+import types
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -27,24 +31,34 @@ STEPS, DIGESTS = "steps", "digests"
 
 
 class Quiet(logging.Filter):
-    """Within ``with``: keeps the stack traces that Orbax logs from its threads and tasks off stderr.
+    """Within ``with``: keeps the stack traces that Orbax prints from its threads and tasks off stderr.
 
-    A full disk made it log 2000 lines. Nothing is lost: the same errors are raised to us.
+    A full disk made it print 2000 lines. Nothing is lost: the same errors are raised to us.
     """
 
     def __enter__(self) -> Quiet:
         for name in ("absl", "asyncio"):
             logging.getLogger(name).addFilter(self)
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._unraisable
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         for name in ("absl", "asyncio"):
             logging.getLogger(name).removeFilter(self)
+        if sys.unraisablehook == self._unraisable:
+            sys.unraisablehook = self._hook
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a record is logged."""
         of_orbax = "orbax" in record.pathname or "orbax" in record.getMessage()
         return record.levelno < logging.ERROR or not of_orbax
+
+    def _unraisable(self, found: Any) -> None:
+        frames = traceback.extract_tb(found.exc_traceback)
+        of_orbax = any("orbax" in frame.filename for frame in frames)
+        if not of_orbax and "Event loop is closed" not in str(found.exc_value):
+            self._hook(found)
 
 
 class Best(NamedTuple):
@@ -230,7 +244,7 @@ def _load(folder: pathlib.Path, record: Mapping[str, Any], leaves: Mapping[str, 
         except Exception as error:
             reason = f"it cannot be loaded ({first_cause(error)})"
         if reason:
-            gc.collect()  # of the tasks that Orbax leaves behind, which complain when they are collected
+            _settle()
     if not _all_agree(not reason):
         raise DamagedError(reason or "another process cannot load it")
     values = {}
@@ -243,6 +257,16 @@ def _load(folder: pathlib.Path, record: Mapping[str, Any], leaves: Mapping[str, 
             value = jax.device_put(value, sharding)
         values[name] = value if hasattr(leaf, "dtype") else type(leaf)(np.asarray(value).item())
     return values
+
+
+def _settle() -> None:
+    """Collect the coroutines that a failed load leaves behind, for each complains when it is collected."""
+    for _ in range(10):  # some end only once the reads that they started have
+        gc.collect()
+        left = (each.cr_code.co_filename for each in gc.get_objects() if type(each) is types.CoroutineType)
+        if not any("orbax" in name for name in left):
+            break
+        time.sleep(0.05)
 
 
 def _abstract(leaf: Any) -> Any:
