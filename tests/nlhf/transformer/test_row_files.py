@@ -173,7 +173,7 @@ def test_rows_are_streamed(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_million_rows_in_bounded_memory(tmp_path):
+def test_a_million_rows_are_read_and_compared_with_each_other(tmp_path):
     path = tmp_path / "a.jsonl"
     with open(path, "w", encoding="utf-8") as file:
         for index in range(1_000_000):
