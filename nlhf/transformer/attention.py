@@ -35,7 +35,8 @@ class Cache(NamedTuple):
 
     Attributes:
       prompt: pair of ``[B, KV, P, Dh]``, shared by all responses to a prompt.
-      tokens: pair of ``[B, K, KV, R, Dh]``.
+      tokens: pair of ``[B K, KV, R, Dh]``: the shape that a product of matrices takes as it is. An axis to drop
+        from it (K = 1) would have XLA copy the whole cache at every token.
     """
 
     prompt: tuple[Array, Array]
@@ -205,18 +206,23 @@ def attend_step(
       key: ``[B, K, KV, Dh]``.
       value: ``[B, K, KV, Dh]``.
     """
+    num, branches, kv_heads, group, width = query.shape
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(kept, new[:, :, :, None], context.filled, axis=3)
+        jax.lax.dynamic_update_slice_in_dim(
+            kept, new.reshape(num * branches, kv_heads, 1, width), context.filled, axis=2
+        )
         for kept, new in zip(cache.tokens, (key, value), strict=True)
     )
     dtype = precise(query.dtype)
+    rows = query.reshape(num * branches, kv_heads, group, width)
     to_prompt = jnp.einsum("bkhgw,bhpw->bkhgp", query, cache.prompt[0], preferred_element_type=dtype)
-    to_own = jnp.einsum("bkhgw,bkhsw->bkhgs", query, keys, preferred_element_type=dtype)
+    to_own = jnp.einsum("nhgw,nhsw->nhgs", rows, keys, preferred_element_type=dtype)
+    to_own = to_own.reshape(num, branches, kv_heads, group, keys.shape[2])
     seen = [
         context.prompt[:, None, None, None, :],
-        (jnp.arange(keys.shape[3], dtype=jnp.int32) <= context.filled)[None, None, None, None],
+        (jnp.arange(keys.shape[2], dtype=jnp.int32) <= context.filled)[None, None, None, None],
     ]
-    weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, query.shape[-1])]
+    weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, width)]
     mixed = jnp.einsum("bkhgp,bhpw->bkhgw", weights[0], cache.prompt[1])
-    mixed = mixed + jnp.einsum("bkhgs,bkhsw->bkhgw", weights[1], values)
-    return mixed, Cache(cache.prompt, (keys, values))
+    own = jnp.einsum("nhgs,nhsw->nhgw", weights[1].reshape(num * branches, kv_heads, group, -1), values)
+    return mixed + own.reshape(mixed.shape), Cache(cache.prompt, (keys, values))

@@ -93,7 +93,7 @@ class _Loop(NamedTuple):
     tokens: Array  # [B, K, R]
     log_prob: Array  # [B, K]
     ended: Array  # [B, K]
-    caches: Any  # keys and values [B, K, KV, R, Dh] of every component and layer
+    caches: Any  # keys and values [B K, KV, R, Dh] of every component and layer
 
 
 @functools.partial(jax.jit, static_argnames=("config", "num_responses", "length"))
@@ -150,7 +150,7 @@ def _sample(
         state, (keys, values) = model.prefill(params, config, prompt)
         states.append(jnp.broadcast_to(state[:, None], (*shape, config.width)))
         prompts.append([(keys[index], values[index]) for index in range(config.layers)])
-    zeros = jnp.zeros((*shape, config.kv_heads, length, config.head_width), config.dtype)
+    zeros = jnp.zeros((shape[0] * shape[1], config.kv_heads, length, config.head_width), config.dtype)
     start = _Loop(
         jnp.zeros((), jnp.int32),
         jnp.full((*shape, length), PAD, jnp.int32),
