@@ -120,9 +120,9 @@ def _check_rows(mesh: Mesh, rows: int) -> None:
     if rows % parts:
         near = [size for size in (rows - rows % parts, rows + parts - rows % parts) if size]
         raise InputError(
-            f"batch is {rows}, but data={mesh.shape['data']} x fsdp={mesh.shape['fsdp']} splits it into equal "
-            f"parts; give a batch of {' or '.join(map(str, near))}, or a mesh where data x fsdp is one of "
-            f"{_list(_divisors(rows))}"
+            f"batch is {rows}, but data={mesh.shape['data']} x fsdp={mesh.shape['fsdp']} splits it into "
+            f"equal parts; give a batch of {' or '.join(map(str, near))}, or a mesh where data x fsdp is "
+            f"one of {_list(_divisors(rows))}"
         )
 
 
@@ -288,11 +288,15 @@ def _named(mesh: Mesh, leaf: Any, logical: Sequence[str | None]) -> NamedShardin
 
 
 def _spec(sizes: Any, shape: tuple[int, ...], logical: Sequence[str | None]) -> PartitionSpec:
-    def axes(size: int, name: str | None) -> tuple[str, ...] | None:
-        split = RULES[name] if name is not None else ()
-        return split if split and size % math.prod(sizes[axis] for axis in split) == 0 else None
-
-    return PartitionSpec(*(axes(size, name) for size, name in zip(shape, logical, strict=False)))
+    """In the form that a compiled step returns, lest the next compile again: no size of 1, no tail."""
+    axes: list[Any] = []
+    for size, name in zip(shape, logical, strict=False):
+        split = tuple(axis for axis in RULES.get(name or "", ()) if sizes[axis] > 1)
+        parts = math.prod(sizes[axis] for axis in split)
+        axes.append((split if len(split) > 1 else split[0]) if split and size % parts == 0 else None)
+    while axes and axes[-1] is None:
+        axes.pop()
+    return PartitionSpec(*axes)
 
 
 def _divisors(number: int) -> list[int]:
