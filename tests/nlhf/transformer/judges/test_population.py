@@ -1,14 +1,20 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nlhf.errors import InputError
+from nlhf.transformer.checkpoint_import import load_model
+from nlhf.transformer.data import pad_left
 from nlhf.transformer.judges.criteria import CRITERIA
 from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import preferences
 from nlhf.transformer.responses import Responses
+from nlhf.transformer.sampler import sample
 from nlhf.transformer.tokenizer import byte_tokenizer
+from nlhf.transformer.tokenizer_files import load_tokenizer
 from tabular.statistics import intransitive_triples, statistics
 
 DECODE = byte_tokenizer().decode
@@ -93,6 +99,27 @@ def test_pieces_of_real_stories_hold_cycles(shared):
         intransitive_triples(one) for one in np.where(found > 0.5, 1.0, np.where(found < 0.5, 0.0, 0.5))
     ]
     assert max(cycles) > 0
+
+
+@pytest.mark.slow
+def test_most_prompts_have_continuations_that_beat_each_other_in_a_circle(shared):
+    """Ten continuations of each by a pretrained model."""
+    path = shared / "data/stories15m/stories15M-q8_0.gguf"
+    params, config = load_model(path)
+    tokenizer = load_tokenizer(path)
+    prompts = json.loads((shared / "data/story_prompts/prompts.json").read_text())[:20]
+    ids = [[tokenizer.begin, *tokenizer.encode(text)] for text in prompts]
+    given = sample(
+        jax.random.key(0),
+        ((params, 1.0),),
+        config,
+        pad_left(ids, max(map(len, ids))),
+        num_responses=10,
+        length=64,
+    )
+    found = np.asarray(preferences(population(FIVE, tokenizer.decode), given))
+    strict = np.where(np.abs(found - 0.5) < 1e-6, 0.5, found.astype(float))
+    assert sum(intransitive_triples(one) > 0 for one in strict.round(6)) > 10
 
 
 @pytest.mark.parametrize(

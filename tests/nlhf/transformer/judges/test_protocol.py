@@ -1,3 +1,10 @@
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,3 +184,39 @@ def test_other_errors_of_the_runtime_stay_as_they_are():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="ZeroDivisionError"), protocol.plain_errors():
         jax.block_until_ready(jax.jit(call)())
+
+
+def two_processes(kind):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    script = pathlib.Path(__file__).parents[3] / "judging_process.py"
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, str(rank), port, kind],
+            cwd=script.parents[1],
+            env={**os.environ, "PYTHONPATH": str(script.parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    lines = [one.communicate(timeout=300)[0].splitlines() for one in started]
+    return [json.loads(next(line for line in said if line.startswith("{"))) for said in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["population", "service", "failing"])
+def test_two_processes_get_one_answer_and_a_service_is_asked_once(kind):
+    first, second = two_processes(kind)
+    assert second["asked"] == 0
+    assert first["asked"] == (0 if kind == "population" else 4 * 3)
+    assert all("call the judge outside jax.jit" in one["traced"] for one in (first, second))
+    if kind == "failing":
+        assert first["direct"].startswith("JudgeError: function raises ConnectionError (gone)")
+        assert second["direct"].startswith("JudgeError: function failed in process 0")
+    else:
+        assert np.shape(first["direct"]) == (4, 3, 3)
+        assert first["direct"] == second["direct"]
+        assert np.std(first["direct"]) > 0

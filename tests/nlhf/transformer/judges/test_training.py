@@ -36,7 +36,7 @@ def test_a_run_is_a_function_of_its_key_and_compiles_once():
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, two))
     np.testing.assert_array_equal(values, again)
     assert values[0] == pytest.approx(np.log(2))
-    assert values[-20:].mean() < values[:20].mean() - 0.1
+    assert values[-20:].mean() < 0.6 * np.log(2)
     assert np.argmax(one["read_out"]) == 0  # the token that the rule counts
     assert not np.array_equal(values[1:], other[1:])
     assert training.step._cache_size() == before + 1
