@@ -157,8 +157,9 @@ def save(
     digests = digest.state_digests(leaves)
     steps = find_steps(store.folder)
     if step in steps:
-        if digest.read_record(record_path(store.folder, step), step)["leaves"] == digests:
-            return False
+        with contextlib.suppress(DamagedError):
+            if digest.read_record(record_path(store.folder, step), step)["leaves"] == digests:
+                return False
         raise RuntimeError(f"step {step} is in {store.folder} already, with other values")
     if steps and step < steps[-1]:
         raise RuntimeError(f"step {step} is below step {steps[-1]}, the newest in {store.folder}")
@@ -257,12 +258,12 @@ def resume(store: Store, template: Any) -> Resumed | None:
                 "restore a copy, or remove the folder to start again"
             )
         return None
-    steps = [step for step in find_steps(store.folder) if step > found.step]
-    if steps:
+    if found.damaged:  # which all processes agree on
         store.checkpointer.close()
         if jax.process_index() == 0:
-            for step in steps:
-                _quarantine(store.folder, step)
+            for step in find_steps(store.folder):
+                if step > found.step:
+                    _quarantine(store.folder, step)
         _barrier("quarantine")
         _open(store)
     return found

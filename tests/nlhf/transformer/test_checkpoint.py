@@ -31,8 +31,8 @@ class State(NamedTuple):
     nothing: None = None
 
 
-def make_state(seed, size=8):
-    weight = jax.random.normal(jax.random.key(seed), (size, size), jnp.float32)
+def make_state(seed):
+    weight = jnp.asarray(np.random.default_rng(seed).normal(size=(8, 8)), jnp.float32)
     params = {
         "weight": weight,
         "half": weight[0].astype(jnp.bfloat16),
@@ -44,7 +44,7 @@ def make_state(seed, size=8):
     return State(
         params=params,
         optimiser=optax.adam(1e-3).init({"weight": weight}),
-        key=jax.random.split(jax.random.key(seed), 3),
+        key=jax.random.wrap_key_data(np.arange(6, dtype=np.uint32).reshape(3, 2) + np.uint32(seed)),
         step=jnp.zeros((), jnp.int64) + seed,
         memory=np.arange(3) + seed,
         count=seed,
@@ -156,7 +156,8 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path):
 
 
 def test_values_given_away_after_the_save_do_not_matter(tmp_path):
-    weight, memory = jax.random.normal(jax.random.key(0), (2000, 500), jnp.float32), np.ones(1_000_000)
+    rng = np.random.default_rng(0)
+    weight, memory = jnp.asarray(rng.normal(size=(2000, 500)), jnp.float32), np.ones(1_000_000)
     state = {"weight": weight, "memory": memory}
     before = total(state)
     double = jax.jit(lambda x: 2 * x, donate_argnums=0)

@@ -37,12 +37,24 @@ COMMAND = [
 
 
 class Trainers:
-    """Runs the trainer again and again, each time as a new process of one that has imported everything."""
+    """Runs the trainer again and again, each time as a new process of one that has imported everything.
+
+    The processes share JAX's cache of compiled programs, as those of a user's run do.
+    """
+
+    def __init__(self, cache):
+        self.environment = {
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
 
     def __enter__(self):
         self.process = subprocess.Popen(
             [*COMMAND, "--serve"],
             cwd=ROOT,
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,8 +100,8 @@ class Trainers:
 
 
 @pytest.fixture(scope="module")
-def trainers():
-    with Trainers() as served:
+def trainers(tmp_path_factory):
+    with Trainers(tmp_path_factory.mktemp("cache")) as served:
         yield served
 
 
@@ -156,7 +168,7 @@ def compare(trainers, tmp_path, kills, steps, words, seed):
 
 def test_ten_kills_leave_no_trace(trainers, tmp_path):
     """SIGKILL at random times, ten of them: the final state and the log are bit-identical."""
-    counts = compare(trainers, tmp_path, 10, 8, ["--size", "400"], seed=1)
+    counts = compare(trainers, tmp_path, 10, 8, ["--size", "300"], seed=1)
     assert counts["kills"] == 10
 
 
@@ -169,7 +181,7 @@ def test_campaign_of_fifty_kills(trainers, tmp_path):
 
 def test_a_stop_is_saved_and_resumed(trainers, tmp_path):
     """SIGTERM: the step is finished and saved, the process ends within 10 s; the same command goes on."""
-    words = ["--size", "50", "--save-every", "1000", "--sleep", "0.02"]
+    words = ["--size", "300", "--save-every", "1000", "--sleep", "0.02"]
     process = trainers.start(tmp_path, "--steps", 100_000, *words)
     while log_lines(tmp_path) < 3:
         time.sleep(0.005)
@@ -184,7 +196,7 @@ def test_a_stop_is_saved_and_resumed(trainers, tmp_path):
 
 
 def test_a_second_signal_ends_at_once(trainers, tmp_path):
-    process = trainers.start(tmp_path, "--size", 50, "--sleep", 60)
+    process = trainers.start(tmp_path, "--size", 300, "--sleep", 60)
     while log_lines(tmp_path) < 1:
         time.sleep(0.005)
     os.kill(process, signal.SIGINT)
@@ -198,7 +210,7 @@ def test_a_second_signal_ends_at_once(trainers, tmp_path):
 
 def test_a_second_run_in_the_folder_is_refused(trainers, tmp_path):
     """Exit code 3, in less than 1 s of processor time beyond the interpreter's; the first goes on."""
-    process = trainers.start(tmp_path, "--steps", 3, "--size", 50, "--sleep", 1)
+    process = trainers.start(tmp_path, "--steps", 3, "--size", 300, "--sleep", 0.5)
 
     def seconds(command):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -211,18 +223,18 @@ def test_a_second_run_in_the_folder_is_refused(trainers, tmp_path):
     assert f"is in use by process {process} on" in second.stderr
     assert spent - seconds([sys.executable, "-c", ""])[1] < 1
     assert trainers.finish() == 0
-    assert trainers.run(tmp_path, "--steps", 3, "--size", 50) == 0  # the lock went with its holder
+    assert trainers.run(tmp_path, "--steps", 3, "--size", 300) == 0  # the lock went with its holder
 
 
 def test_a_nan_ends_the_run_before_it_is_saved(trainers, tmp_path):
-    assert trainers.run(tmp_path, "--steps", 9, "--size", 50, "--poison", 4) == 1
+    assert trainers.run(tmp_path, "--steps", 9, "--size", 300, "--poison", 4) == 1
     assert any("step 4: state leaf 'params/weight'" in line for line in trainers.lines)
     assert restore.find_steps(tmp_path / "checkpoints") == [1, 2, 3]
 
 
 def test_damaged_steps_are_passed_and_later_saves_happen(trainers, tmp_path):
     """The newest two of three are damaged; the run goes on from the third and ends as the clean one."""
-    words = ["--size", "120"]
+    words = ["--size", "300"]
     assert trainers.run(tmp_path / "clean", "--steps", 9, *words) == 0
     expected = end(trainers)
     assert trainers.run(tmp_path / "run", "--steps", 6, *words) == 0
@@ -269,7 +281,7 @@ def test_a_full_disk_is_told_and_the_last_good_step_loads(trainers, tmp_path):
 
 
 def make_state(step):
-    weight = jax.random.normal(jax.random.key(step), (150, 150), jnp.float32)
+    weight = jnp.asarray(np.random.default_rng(step).normal(size=(150, 150)), jnp.float32)
     params = {"weight": weight, "half": weight[:5].astype(jnp.bfloat16), "count": jnp.int32(step)}
     return {"params": params, "optimiser": optax.adam(0.1).init(params), "key": jax.random.key(step)}
 
