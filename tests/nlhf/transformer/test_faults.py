@@ -399,7 +399,7 @@ import sys
 import jax
 address, index, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 jax.distributed.initialize(address, 2, index, heartbeat_timeout_seconds=20)
-import jax.numpy as jnp, numpy as np
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from nlhf.transformer import checkpoint, digest
 from nlhf.transformer.guard import NonFiniteError, check_finite
@@ -423,7 +423,9 @@ with checkpoint.open_store(folder) as store:
     assert digest.state_digests(digest.named_leaves(found.state)) == expected
     assert checkpoint.save(store, 2, state)
 try:
-    check_finite({"x": jax.jit(lambda x: x.at[7].set(jnp.nan))(state["x"])}, 5)
+    bad = np.ones((8, 8), np.float32)
+    bad[7] = np.nan  # on a device of the second process
+    check_finite({"x": put(bad, "data")}, 5)
     raise SystemExit("NaN of the other process was not seen")
 except NonFiniteError:
     pass
@@ -460,4 +462,4 @@ def test_two_processes_save_and_agree(tmp_path):
     for peer in peers:
         out, err = peer.communicate(timeout=120)
         assert peer.returncode == 0, err[-3000:]
-        assert out.strip() == "fine"
+        assert out.strip().endswith("fine")
