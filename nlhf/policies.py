@@ -9,8 +9,8 @@ class Trained(NamedTuple):
     """A policy moved by an optimiser: what is trained, and where its training stands.
 
     Attributes:
-      parameters: what the optimiser moves (of an actor, of a transformer, of adapters); ``None`` where a space
-        says so, for the policy that nothing has moved.
+      parameters: what the optimiser moves (of an actor, of a transformer, of adapters); ``None`` where a
+        space says so, for the policy that nothing has moved.
       optimiser_state: of the optax transformation (Adam's moments), which goes on from step to step.
     """
 

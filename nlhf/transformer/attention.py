@@ -6,6 +6,7 @@ Heads are laid out ``[B, S, KV, G, Dh]`` (G query heads to a key head); keys and
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +36,8 @@ class Cache(NamedTuple):
 
     Attributes:
       prompt: pair of ``[B, KV, P, Dh]``, shared by all responses to a prompt.
-      tokens: pair of ``[B K, KV, R, Dh]``: the shape that a product of matrices takes as it is. An axis to drop
-        from it (K = 1) would have XLA copy the whole cache at every token.
+      tokens: pair of ``[B K, KV, R, Dh]``, as a product of matrices takes it. An axis to drop from it
+        (K = 1) would have XLA copy the whole cache at every token.
     """
 
     prompt: tuple[Array, Array]
@@ -105,6 +106,27 @@ def _softmax(scores: list[Array], seen: list[Array], width: int) -> list[Array]:
     return list(jnp.split(joint, [masked[0].shape[-1]], axis=-1))
 
 
+def _mix(scores: Array, seen: Array, values: Array) -> tuple[Array, Array, Array]:
+    """Largest score, sum of exponentials and their sum of values, by row: what parts of a softmax are made of.
+
+    Args:
+      scores: ``[N, M, S]``.
+      seen: bool, broadcasts against ``scores``.
+      values: ``[N, S, Dh]``.
+    """
+    scores = jnp.where(seen, scores, jnp.asarray(jnp.finfo(scores.dtype).min, scores.dtype))
+    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    exponentials = jnp.exp(scores - largest)
+    mixed = jnp.einsum("nms,nsw->nmw", exponentials.astype(values.dtype), values)
+    return largest, exponentials.sum(-1, keepdims=True), mixed.astype(scores.dtype)
+
+
+def _scores(query: Array, key: Array) -> Array:
+    """``[N, M, Dh]`` times ``[N, S, Dh]``, scaled; the shapes that products of matrices take as they are."""
+    scaled = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
+    return jnp.einsum("nmw,nsw->nms", scaled, key, preferred_element_type=precise(query.dtype))
+
+
 def attend_prompt(
     context: Context, cache: Any, query: Array, key: Array, value: Array
 ) -> tuple[Array, tuple[Array, Array]]:
@@ -118,14 +140,16 @@ def attend_prompt(
       value: ``[B, P, KV, Dh]``.
     """
     del cache
+    num, size, kv_heads, group, width = query.shape
     keys, values = key.swapaxes(1, 2), value.swapaxes(1, 2)
-    scores = jnp.einsum("bphgw,bhsw->bhgps", query, keys, preferred_element_type=precise(query.dtype))
-    size = query.shape[1]
-    causal = jnp.arange(size)[:, None] >= jnp.arange(size)[None]
-    seen = causal[None, None, None] & context.prompt[:, None, None, None, :]
-    (weights,) = _softmax([scores], [seen], query.shape[-1])
-    mixed = jnp.einsum("bhgps,bhsw->bphgw", weights.astype(value.dtype), values)
-    return mixed, (keys, values)
+    rows = query.transpose(0, 2, 3, 1, 4).reshape(num * kv_heads, group * size, width)
+    position = jnp.arange(size)
+    causal = jnp.tile(position, group)[:, None] >= position[None]
+    seen = causal[None] & jnp.repeat(context.prompt, kv_heads, axis=0)[:, None]
+    matrices = [each.reshape(num * kv_heads, size, width) for each in (keys, values)]
+    _, total, mixed = _mix(_scores(rows, matrices[0]), seen, matrices[1])
+    mixed = (mixed / total).astype(value.dtype).reshape(num, kv_heads, group, size, width)
+    return mixed.transpose(0, 3, 1, 2, 4), (keys, values)
 
 
 def attend_branches(
@@ -142,24 +166,44 @@ def attend_branches(
     """
     assert context.tokens is not None
     width, (num, branches, length) = context.prompt.shape[1], context.tokens.shape
+    kv_heads, group, head_width = query.shape[2:]
     mixed_prompt, shared = attend_prompt(context, cache, query[:, :width], key[:, :width], value[:, :width])
-
-    def split(x: Array) -> Array:
-        return x[:, width:].reshape(num, branches, length, *x.shape[2:])
-
-    own_query, own_key, own_value = split(query), split(key), split(value)
-    dtype = precise(query.dtype)
-    to_prompt = jnp.einsum("bkrhgw,bhpw->bkhgrp", own_query, shared[0], preferred_element_type=dtype)
-    to_own = jnp.einsum("bkrhgw,bkshw->bkhgrs", own_query, own_key, preferred_element_type=dtype)
-    causal = jnp.arange(length)[:, None] >= jnp.arange(length)[None]
-    seen = [
-        context.prompt[:, None, None, None, None, :],
-        causal[None, None, None, None] & context.tokens[:, :, None, None, None, :],
+    # [B, KV, K, G, R, Dh]: one product with each prompt's keys, and one with each response's own
+    split = query[:, width:].reshape(num, branches, length, kv_heads, group, head_width)
+    rows = split.transpose(0, 3, 1, 4, 2, 5)
+    own = [
+        each[:, width:]
+        .reshape(num, branches, length, kv_heads, head_width)
+        .transpose(0, 3, 1, 2, 4)
+        .reshape(-1, length, head_width)
+        for each in (key, value)
     ]
-    weights = [part.astype(value.dtype) for part in _softmax([to_prompt, to_own], seen, query.shape[-1])]
-    mixed = jnp.einsum("bkhgrp,bhpw->bkrhgw", weights[0], shared[1])
-    mixed = mixed + jnp.einsum("bkhgrs,bkshw->bkrhgw", weights[1], own_value)
-    return jnp.concatenate([mixed_prompt, mixed.reshape(num, -1, *mixed.shape[3:])], axis=1), None
+    prompt = [each.reshape(num * kv_heads, width, head_width) for each in shared]
+    to_prompt = _mix(
+        _scores(rows.reshape(num * kv_heads, -1, head_width), prompt[0]),
+        jnp.repeat(context.prompt, kv_heads, axis=0)[:, None],
+        prompt[1],
+    )
+    position = jnp.arange(length)
+    causal = jnp.tile(position, group)[:, None] >= position[None]
+    present = jnp.broadcast_to(context.tokens[:, None], (num, kv_heads, branches, length))
+    to_own = _mix(
+        _scores(rows.reshape(-1, group * length, head_width), own[0]),
+        causal[None] & present.reshape(-1, 1, length),
+        own[1],
+    )
+    mixed = _joined(to_prompt, to_own).reshape(rows.shape).astype(value.dtype)
+    mixed = mixed.transpose(0, 2, 4, 1, 3, 5).reshape(num, branches * length, kv_heads, group, head_width)
+    return jnp.concatenate([mixed_prompt, mixed], axis=1), None
+
+
+def _joined(*parts: tuple[Array, Array, Array]) -> Array:
+    """Softmax over all parts together, from each part's own largest score, sum and mixture."""
+    flat = [tuple(each.reshape(-1, each.shape[-1]) for each in part) for part in parts]
+    largest = functools.reduce(jnp.maximum, [part[0] for part in flat])
+    factors = [jnp.exp(part[0] - largest) for part in flat]
+    total = sum(factor * part[1] for factor, part in zip(factors, flat, strict=True))
+    return sum(factor * part[2] for factor, part in zip(factors, flat, strict=True)) / total
 
 
 class StepContext(NamedTuple):

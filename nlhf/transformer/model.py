@@ -15,6 +15,7 @@ the prompt's keys and to its own. Training, scoring and sampling are this one la
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,7 @@ def norm(x: Array, weight: Array, config: ModelConfig) -> Array:
     return (precise * scale).astype(x.dtype) * weight.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
+@functools.partial(jax.jit, static_argnames="config")
 def init(key: Array, config: ModelConfig) -> Parameters:
     """Random parameters: truncated normals of variance 1/inputs, embedding 0.02, float32 (or float64).
 
@@ -207,7 +209,7 @@ def by_layer(params: Parameters, config: ModelConfig) -> list[Parameters]:
       config: of the model.
     """
     leaves, structure = jax.tree.flatten(params["layers"])
-    return [structure.unflatten([leaf[index] for leaf in leaves]) for index in range(config.layers)]
+    return [jax.tree.unflatten(structure, [leaf[index] for leaf in leaves]) for index in range(config.layers)]
 
 
 def decode(

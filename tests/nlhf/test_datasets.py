@@ -58,3 +58,11 @@ def test_other_refusals():
         datasets.minibatches(data, 2).payoff(jax.random.key(0), None)
     with pytest.raises(InputError, match="num_steps"):
         datasets.train(None, type("", (), {"reference": 0}), None, key=None, num_steps=0)
+
+
+def test_a_given_batch_is_answered_as_it_is():
+    rows = actions(1.0, 0.0, 1.0)
+    answer = datasets.given(rows).duel(jax.random.key(0), None, None)
+    jax.tree.map(np.testing.assert_array_equal, answer, rows)
+    with pytest.raises(InputError, match="no table of preferences"):
+        datasets.given(rows).payoff(jax.random.key(0), None)
