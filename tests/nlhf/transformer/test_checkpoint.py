@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from damage import data_file, flip
 
 from nlhf.errors import InputError
 from nlhf.transformer import checkpoint, digest, restore
@@ -66,23 +67,6 @@ def fill(folder, steps, **settings):
 def resume(folder, template=None, config=CONFIG, **settings):
     with checkpoint.open_store(folder, config=config, **settings) as store:
         return checkpoint.resume(store, make_state(0) if template is None else template)
-
-
-def files(folder, step):
-    return sorted(path for path in (folder / "steps" / str(step)).rglob("*") if path.is_file())
-
-
-def array_file(folder, step):
-    """The file with the most array data; these are random, so it is the largest under ``d/``."""
-    return max(
-        (path for path in files(folder, step) if path.parent.name == "d"), key=lambda p: p.stat().st_size
-    )
-
-
-def flip(path, place=None, bit=3):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 if place is None else place] ^= 1 << bit
-    path.write_bytes(content)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
@@ -212,7 +196,7 @@ def test_orbax_itself_loads_a_flipped_bit_silently(filled, tmp_path):
     array = jnp.asarray(np.random.default_rng(0).normal(size=(100, 100)))
     with checkpoint.open_store(tmp_path) as store:
         checkpoint.save(store, 1, {"x": array})
-    flip(array_file(tmp_path, 1))
+    flip(data_file(tmp_path, 1), np.random.default_rng(1))
     loaded = v1.load(tmp_path / "steps" / "1", {"x": array})["x"]
     assert np.sum(np.asarray(loaded != array)) >= 1
     with pytest.raises(
@@ -223,7 +207,7 @@ def test_orbax_itself_loads_a_flipped_bit_silently(filled, tmp_path):
 
 def test_a_damaged_step_is_moved_and_the_one_before_used(tmp_path):
     fill(tmp_path, [1, 2, 3])
-    flip(tmp_path / "digests" / "3.json")
+    flip(tmp_path / "digests" / "3.json", np.random.default_rng(0))
     (tmp_path / "steps" / "2" / "state" / "manifest.ocdbt").unlink()
     with checkpoint.open_store(tmp_path, config=CONFIG) as store:
         found = checkpoint.resume(store, make_state(0))
