@@ -6,6 +6,7 @@ wraps every failure in one error that names no reason.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -15,7 +16,6 @@ import pathlib
 import sys
 import time
 import traceback
-import types
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -260,11 +260,18 @@ def _load(folder: pathlib.Path, record: Mapping[str, Any], leaves: Mapping[str, 
 
 
 def _settle() -> None:
-    """Collect the coroutines that a failed load leaves behind, for each complains when it is collected."""
-    for _ in range(10):  # some end only once the reads that they started have
+    """Silence and collect the tasks that a failed load leaves behind, for each complains when collected."""
+    for _ in range(4):  # some end only once the reads that they started have
         gc.collect()
-        left = (each.cr_code.co_filename for each in gc.get_objects() if type(each) is types.CoroutineType)
-        if not any("orbax" in name for name in left):
+        tasks = [
+            each for each in gc.get_objects() if isinstance(each, asyncio.Task) and "orbax" in repr(each)
+        ]
+        for task in tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            elif not task.cancelled():
+                task.exception()  # looked at, so it is not logged
+        if not tasks:
             break
         time.sleep(0.05)
 

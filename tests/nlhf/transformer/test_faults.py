@@ -121,7 +121,8 @@ def end(trainers):
 def kill_often(trainers, root, kills, steps, words, rng):
     """Kill runs at random times, resume each; return the finished (folder, last line), and counts.
 
-    A time is drawn as a number of further steps and a moment after that step was logged, around its save.
+    A time is drawn as a number of further steps and a moment after that step was logged, around its save;
+    each second one waits for the save to begin.
     """
     finished, counts, number = [], {"kills": 0, "in a save": 0, "before the first checkpoint": 0}, 0
     while counts["kills"] < kills or trainers.status != 0:
@@ -131,7 +132,10 @@ def kill_often(trainers, root, kills, steps, words, rng):
             target, deadline = log_lines(folder) + rng.integers(0, 4), time.monotonic() + 60
             while log_lines(folder) < min(target, steps) and time.monotonic() < deadline:
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.12))
+            begun = time.monotonic() + 0.5 * (counts["kills"] % 2)
+            while not saving(folder) and time.monotonic() < begun:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.12 - 0.08 * (counts["kills"] % 2)))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         if trainers.finish() == 0:
