@@ -239,7 +239,7 @@ def _fit(
 
     def update(index: Array, moved: Trained) -> Trained:
         rows_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
-        rows = _drawn(rows_key, comparisons, plain.fit_rows)
+        rows = _cleaned(_drawn(rows_key, comparisons, plain.fit_rows))
         total = jnp.maximum(rows.weight.sum(), 1e-30)
         both = pair(rows.first, rows.second)
         ref = in_slices(lambda part: sequence_log_prob(fixed, REFERENCE, part), both, plain.rows)
@@ -271,6 +271,16 @@ def _fit(
     return jax.lax.fori_loop(0, plain.num_updates, update, moved)
 
 
+def _cleaned(comparisons: Comparisons) -> Comparisons:
+    """Put zeros where no comparison is: anything may stand there, and NaN times a weight of 0 is NaN."""
+
+    def clean(column: Array) -> Array:
+        there = (comparisons.weight > 0).reshape((-1,) + (1,) * (column.ndim - 1))
+        return jnp.where(there, column, jnp.zeros((), column.dtype))
+
+    return jax.tree.map(clean, comparisons)
+
+
 def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons:
     """Draw rows in proportion to their weight, which then is 1; or take all as they are."""
     if num is None or num >= comparisons.weight.shape[0]:
@@ -278,7 +288,8 @@ def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons
     upper = jnp.cumsum(comparisons.weight)
     draws = jax.random.uniform(key, (num,), upper.dtype) * upper[-1]
     last = comparisons.weight.shape[0] - 1 - jnp.argmax(comparisons.weight[::-1] > 0)
-    index = jnp.minimum(jnp.searchsorted(upper, draws, side="right"), last)
+    index = jnp.searchsorted(upper, draws, side="right")
+    index = jnp.minimum(index, last.astype(index.dtype))
     drawn = jax.tree.map(lambda column: column[index], comparisons)
     return drawn._replace(weight=jnp.ones_like(drawn.weight))
 
