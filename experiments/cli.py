@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=UserWarning)
             warnings.showwarning = _show_warning
-            _run(words)
+            code = _run(words)
         if sys.stdout is not None:  # closed before we started
             sys.stdout.flush()
     except SystemExit as stop:  # the parser's: 0 after --help, 2 after a usage error
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _say(f"error: {error}")
         return code
-    return 0
+    return code
 
 
 def widen_pool() -> None:
@@ -85,10 +85,10 @@ def version() -> str:
         return "unknown"
 
 
-def _run(words: list[str]) -> None:
+def _run(words: list[str]) -> int:
     if words == ["--version"]:
         print(f"nlhf {version()}")
-        return
+        return 0
     if words[:1] != ["bench"]:  # what is timed is what users run
         widen_pool()
     config = (tyro.conf.FlagCreatePairsOff,)
@@ -116,10 +116,27 @@ def _run(words: list[str]) -> None:
         from experiments import games_table
 
         games_table.main(command)
+    elif isinstance(command, commands.Train):
+        from experiments import train
+
+        return train.main(command)
+    elif isinstance(command, commands.Sample):
+        from experiments import sample_text
+
+        sample_text.main(command)
+    elif isinstance(command, commands.Evaluate):
+        from experiments import evaluate
+
+        evaluate.main(command)
+    elif isinstance(command, commands.Export):
+        from experiments import export
+
+        export.main(command)
     else:
         from experiments import bench
 
         bench.main(command)
+    return 0
 
 
 def _exit_code(error: Exception) -> int | None:

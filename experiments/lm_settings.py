@@ -1,0 +1,74 @@
+"""Hyper-parameters of the algorithms on language models: which an algorithm takes, and what they are by default."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from experiments.commands import Train
+from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf.base import Algorithm
+from nlhf.errors import InputError
+from nlhf.transformer.responses import Responses
+
+# where no theorem gives a number these are ours, from the story models
+DEFAULTS: dict[str, Any] = {
+    "step_size": 1.0,
+    "beta": 0.05,
+    "mixture": 0.125,
+    "period": 50,
+    "num_inner": 2,
+    "temperature": 0.1,
+    "bias": 1.0,
+    "preferred": 1.0,
+}
+TABULAR = ("kl_ucb",)  # needs the widths of confidence intervals of every response
+
+
+def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
+    """Return the numbers that an algorithm takes, the given ones before the defaults.
+
+    Args:
+      command: of the run.
+      name: of the algorithm.
+
+    Raises:
+      InputError: if there is no such algorithm, it needs a table, or a number was given that it does not take.
+    """
+    factories = {**ALGORITHMS, **LEARNERS}
+    known = [each for each in factories if each not in TABULAR]
+    if name not in known:
+        raise InputError(f"algorithm is {name!r}, but on language models there are {', '.join(known)}")
+    takes = list(inspect.signature(factories[name]).parameters)
+    given = {key: getattr(command, key) for key in (*DEFAULTS, "optimism", "replay")}
+    for key, value in given.items():
+        if value is not None and key not in takes:
+            option = key.replace("_", "-")
+            raise InputError(f"--{option} is {value}, but {name} takes {', '.join(takes)}; leave it out")
+    chosen = {key: value for key, value in given.items() if key in takes}
+    for key in chosen:
+        if chosen[key] is None and key in DEFAULTS:
+            chosen[key] = DEFAULTS[key]
+    if "optimism" in takes and chosen["optimism"] is None:
+        # of the order β/√T a comparison (arXiv:2405.21046, Theorem 3.1); VPO's stands once beside their sum
+        total = command.steps * command.batch
+        chosen["optimism"] = chosen["beta"] / total**0.5 * (total if name == "vpo" else 1)
+    if "replay" in takes and chosen["replay"] is None:
+        chosen["replay"] = (1 if command.judge == "data" else 8) * command.batch
+    return chosen
+
+
+def build_algorithm(name: str, chosen: dict[str, Any], response: Responses) -> Algorithm:
+    """Make an algorithm from its numbers.
+
+    Args:
+      name: of the algorithm.
+      chosen: as ``hyper_parameters`` returns them.
+      response: one response, for the shapes of what a learner remembers.
+    """
+    from nlhf.replay import buffer
+
+    numbers = dict(chosen)
+    if "replay" in numbers:
+        numbers["replay"] = buffer(numbers["replay"], response=response)
+    return {**ALGORITHMS, **LEARNERS}[name](**numbers)

@@ -1,0 +1,242 @@
+"""``nlhf train``: check the settings, lock the folder, load, then go on from the newest checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+from experiments import records
+from experiments.commands import Train
+from experiments.language_model import BASE, RUN, load_base
+from experiments.lock import LOCK, acquire, release
+from nlhf.errors import InputError
+
+FREE = ("steps", "save_every", "keep", "tensorboard", "out", "mesh", "evaluate_every")
+OURS = {RUN, LOCK, BASE}
+
+
+def main(command: Train) -> int:
+    """Train, or go on training.
+
+    Args:
+      command: of the run.
+
+    Returns:
+      0, or 128 plus the number of the signal that stopped the run.
+
+    Raises:
+      InputError: if the settings or the data break a rule.
+      BusyError: if another process works in the folder.
+    """
+    check(command)
+    folder = command.out.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    descriptor = acquire(folder)
+    try:
+        return _train(command, folder)
+    finally:
+        release(folder, descriptor)
+
+
+def check(command: Train) -> None:
+    """Refuse numbers out of range, before anything is loaded.
+
+    Args:
+      command: of the run.
+
+    Raises:
+      InputError: naming the option.
+    """
+    for name in ("steps", "batch", "prompt_length", "response_length", "updates", "held_out", "evaluate_every",
+                 "save_every", "keep", "rows", "lora", "replay"):  # fmt: skip
+        _range(command, name, 1, whole=True)
+    _range(command, "responses", 2, whole=True)
+    _range(command, "warmup", 0, whole=True)
+    _range(command, "seed", 0, whole=True)
+    for name in ("learning_rate", "clip"):
+        _range(command, name, 0, open_low=True)
+    _range(command, "skip_bad", 0, 1)
+    if command.rows is not None and command.batch % command.rows:
+        raise InputError(
+            f"--rows is {command.rows}, but it must divide --batch, {command.batch}; give a divisor"
+        )
+    if command.mode != "preference":
+        for name in ("algorithm", "judge"):
+            if getattr(command, name) is not None:
+                raise InputError(f"--{name} is given, but --mode {command.mode} takes none; leave it out")
+    if command.mode in ("reward", "pairwise") and command.lora is not None:
+        raise InputError(f"--lora is {command.lora}, but a judge is trained whole; leave it out")
+
+
+def _range(
+    command: Train,
+    name: str,
+    low: float,
+    high: float = float("inf"),
+    *,
+    whole: bool = False,
+    open_low: bool = False,
+) -> None:
+    value = getattr(command, name)
+    fine = value is None or (low <= value <= high and not (open_low and value == low))
+    if not fine:
+        kind = "a whole number" if whole else "a number"
+        bound = f"> {low:g}" if open_low else f">= {low:g}"
+        bound += "" if high == float("inf") else f" and <= {high:g}"
+        raise InputError(f"--{name.replace('_', '-')} is {value}, but it must be {kind} {bound}")
+
+
+def _train(command: Train, folder: pathlib.Path) -> int:
+    # heavy imports after the lock: a second run on the folder is told at once
+    import jax
+
+    from experiments import lm_settings, train_steps
+    from experiments.train_data import load_data, needs_pairs
+    from experiments.train_judge import DEFAULT, build_judge
+    from nlhf.transformer import sharding
+    from nlhf.transformer.loop import Messages, run_steps
+    from nlhf.transformer.restore import Best
+
+    name, chosen = None, {}
+    if command.mode == "preference":
+        command = dataclasses.replace(command, judge=command.judge or DEFAULT)
+        name = command.algorithm or "egpo"
+    elif command.mode == "sft":
+        command = dataclasses.replace(command, judge="data")
+        name = "behaviour_cloning"
+    if name is not None:
+        chosen = lm_settings.hyper_parameters(command, name)
+    if command.preset is None and command.model is None:
+        command = dataclasses.replace(command, preset="tiny")
+    settings = records.encode(dataclasses.replace(command, out=folder))
+    settings["model"] = None if command.model is None else str(command.model.absolute())
+    settings |= {"algorithm": name, **chosen}
+    if command.decay:
+        settings["decay_steps"] = command.steps
+    _begin(folder, settings)
+    base = load_base(command.preset, command.model, folder, command.dtype, command.remat, command.seed, _say)
+    mesh = sharding.parse_mesh(command.mesh or f"data={jax.device_count()}")
+    sharding.check_mesh(mesh, base.config, command.batch)
+    data = load_data(command, base, _say)
+    held = command.held_out
+    if held % sharding.num_row_parts(mesh):
+        raise InputError(
+            f"--held-out is {held}, but the mesh splits rows into {sharding.num_row_parts(mesh)} parts"
+        )
+    placing = train_steps.Placing(
+        lambda tree: sharding.place(tree, mesh),
+        lambda rows: sharding.place_batch(rows, mesh),
+        sharding.share(mesh),
+    )
+    with jax.set_mesh(mesh):
+        if name is None:
+            run = train_steps.judge_run(command, base, data, placing)
+        else:
+            judge, traceable = None, True
+            if not needs_pairs(command):
+                assert command.judge is not None
+                judge, traceable = build_judge(command.judge, base)
+            run = train_steps.preference_run(command, name, chosen, base, data, judge, traceable, placing)
+        report = _Report(command)
+        try:
+            ended = run_steps(
+                folder,
+                run.state,
+                run.step,
+                num_steps=command.steps,
+                config=settings,
+                free=FREE,
+                save_every=command.save_every,
+                keep=command.keep,
+                best=Best(*run.best),
+                position=lambda made: made * command.batch,
+                tensorboard=command.tensorboard,
+                messages=Messages(report.line, report.step),
+            )
+        finally:
+            report.close()
+    if ended.code:
+        _say(f"stopped at step {ended.step} of {command.steps} and saved; the same command goes on")
+    else:
+        _say(f"{folder}: step {ended.step} of {command.steps}; {report.last}")
+    return ended.code
+
+
+def _begin(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Write what run this is, or check that the folder is that run's."""
+    path = folder / RUN
+    if not path.exists():
+        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
+        if foreign:
+            raise InputError(
+                f"{folder}: holds {foreign[0]} but no {RUN}, so it is no run of nlhf train; choose another --out"
+            )
+        temporary = folder / f".{RUN}.tmp"
+        try:
+            with temporary.open("w", encoding="utf-8") as stream:
+                json.dump({"kind": "train", "settings": settings}, stream, indent=2)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+        return
+    from experiments.language_model import read_run
+    from nlhf.transformer.digest import differences
+
+    told = differences(read_run(folder)["settings"], settings, FREE)
+    if told:
+        raise InputError(
+            f"{folder}: is a run with other settings ({'; '.join(told)[:400]}); give those, or another --out"
+        )
+
+
+class _Report:
+    """A bar on a terminal, a line now and then in a log."""
+
+    def __init__(self, command: Train) -> None:
+        self.command, self.bar, self.last = command, None, "nothing left to do"
+        self.began = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Say something worth a line."""
+        if self.bar is not None:
+            self.bar.clear()
+        _say(text)
+
+    def step(self, made: int, values: Any, seconds: float) -> None:
+        """Show how far the run is."""
+        c = self.command
+        tokens = c.batch * c.response_length * (c.responses if c.mode == "preference" else 2)
+        shown = {key: f"{value:.3g}" for key, value in values.items() if key not in ("queries", "length")}
+        if shown:
+            self.last = ", ".join(f"{key} {value}" for key, value in shown.items())
+        rate = f"{tokens / max(seconds, 1e-9):.3g} tokens/s"
+        if sys.stderr is None or not sys.stderr.isatty():
+            if shown or made == c.steps:
+                _say(f"step {made} of {c.steps}: {self.last} ({rate})")
+            return
+        if self.bar is None:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=c.steps, initial=made - 1, file=sys.stderr, dynamic_ncols=True, leave=False)
+        self.bar.update(made - self.bar.n)
+        self.bar.set_postfix_str(f"{self.last} | {rate}")
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        print(f"nlhf: {text}", file=sys.stderr, flush=True)
