@@ -107,24 +107,27 @@ def _softmax(scores: list[Array], seen: list[Array], width: int) -> list[Array]:
 
 
 def _mix(scores: Array, seen: Array, values: Array) -> tuple[Array, Array, Array]:
-    """Largest score, sum of exponentials and their sum of values, by row: what parts of a softmax are made of.
+    """Largest score, sum of exponentials and their sum of values, by row: what a softmax in parts is made of.
 
     Args:
-      scores: ``[N, M, S]``.
+      scores: ``[..., M, S]``.
       seen: bool, broadcasts against ``scores``.
-      values: ``[N, S, Dh]``.
+      values: ``[..., S, Dh]``.
     """
     scores = jnp.where(seen, scores, jnp.asarray(jnp.finfo(scores.dtype).min, scores.dtype))
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     exponentials = jnp.exp(scores - largest)
-    mixed = jnp.einsum("nms,nsw->nmw", exponentials.astype(values.dtype), values)
+    mixed = jnp.einsum("...ms,...sw->...mw", exponentials.astype(values.dtype), values)
     return largest, exponentials.sum(-1, keepdims=True), mixed.astype(scores.dtype)
 
 
 def _scores(query: Array, key: Array) -> Array:
-    """``[N, M, Dh]`` times ``[N, S, Dh]``, scaled; the shapes that products of matrices take as they are."""
+    """``[..., M, Dh]`` times ``[..., S, Dh]``, scaled; shapes that products of matrices take as they are.
+
+    The axes in front stay apart: one that merged prompts and heads could not be split over a mesh by both.
+    """
     scaled = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
-    return jnp.einsum("nmw,nsw->nms", scaled, key, preferred_element_type=precise(query.dtype))
+    return jnp.einsum("...mw,...sw->...ms", scaled, key, preferred_element_type=precise(query.dtype))
 
 
 def attend_prompt(
@@ -142,12 +145,11 @@ def attend_prompt(
     del cache
     num, size, kv_heads, group, width = query.shape
     keys, values = key.swapaxes(1, 2), value.swapaxes(1, 2)
-    rows = query.transpose(0, 2, 3, 1, 4).reshape(num * kv_heads, group * size, width)
+    rows = query.transpose(0, 2, 3, 1, 4).reshape(num, kv_heads, group * size, width)
     position = jnp.arange(size)
     causal = jnp.tile(position, group)[:, None] >= position[None]
-    seen = causal[None] & jnp.repeat(context.prompt, kv_heads, axis=0)[:, None]
-    matrices = [each.reshape(num * kv_heads, size, width) for each in (keys, values)]
-    _, total, mixed = _mix(_scores(rows, matrices[0]), seen, matrices[1])
+    seen = causal[None, None] & context.prompt[:, None, None]
+    _, total, mixed = _mix(_scores(rows, keys), seen, values)
     mixed = (mixed / total).astype(value.dtype).reshape(num, kv_heads, group, size, width)
     return mixed.transpose(0, 3, 1, 2, 4), (keys, values)
 
@@ -172,34 +174,29 @@ def attend_branches(
     split = query[:, width:].reshape(num, branches, length, kv_heads, group, head_width)
     rows = split.transpose(0, 3, 1, 4, 2, 5)
     own = [
-        each[:, width:]
-        .reshape(num, branches, length, kv_heads, head_width)
-        .transpose(0, 3, 1, 2, 4)
-        .reshape(-1, length, head_width)
+        each[:, width:].reshape(num, branches, length, kv_heads, head_width).transpose(0, 3, 1, 2, 4)
         for each in (key, value)
     ]
-    prompt = [each.reshape(num * kv_heads, width, head_width) for each in shared]
     to_prompt = _mix(
-        _scores(rows.reshape(num * kv_heads, -1, head_width), prompt[0]),
-        jnp.repeat(context.prompt, kv_heads, axis=0)[:, None],
-        prompt[1],
+        _scores(rows.reshape(num, kv_heads, -1, head_width), shared[0]),
+        context.prompt[:, None, None],
+        shared[1],
     )
     position = jnp.arange(length)
     causal = jnp.tile(position, group)[:, None] >= position[None]
-    present = jnp.broadcast_to(context.tokens[:, None], (num, kv_heads, branches, length))
     to_own = _mix(
-        _scores(rows.reshape(-1, group * length, head_width), own[0]),
-        causal[None] & present.reshape(-1, 1, length),
+        _scores(rows.reshape(num, kv_heads, branches, group * length, head_width), own[0]),
+        causal[None, None, None] & context.tokens[:, None, :, None],
         own[1],
     )
-    mixed = _joined(to_prompt, to_own).reshape(rows.shape).astype(value.dtype)
+    mixed = _joined(rows.shape[:-1], to_prompt, to_own).astype(value.dtype)
     mixed = mixed.transpose(0, 2, 4, 1, 3, 5).reshape(num, branches * length, kv_heads, group, head_width)
     return jnp.concatenate([mixed_prompt, mixed], axis=1), None
 
 
-def _joined(*parts: tuple[Array, Array, Array]) -> Array:
+def _joined(shape: tuple[int, ...], *parts: tuple[Array, Array, Array]) -> Array:
     """Softmax over all parts together, from each part's own largest score, sum and mixture."""
-    flat = [tuple(each.reshape(-1, each.shape[-1]) for each in part) for part in parts]
+    flat = [tuple(each.reshape(*shape, each.shape[-1]) for each in part) for part in parts]
     largest = functools.reduce(jnp.maximum, [part[0] for part in flat])
     factors = [jnp.exp(part[0] - largest) for part in flat]
     total = sum(factor * part[1] for factor, part in zip(factors, flat, strict=True))
