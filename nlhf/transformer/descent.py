@@ -11,6 +11,7 @@ import optax
 
 from nlhf.errors import InputError
 from nlhf.policies import Trained
+from nlhf.transformer.sharding import keep
 
 Array = jax.Array
 Objective = Callable[[Any, Any], Array]
@@ -30,14 +31,14 @@ def gradient(objective: Objective, parameters: Any, batch: Any, size: int | None
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
     if size is None or size >= rows:
-        return jax.grad(objective)(parameters, batch)
+        return keep(jax.grad(objective)(parameters, batch))
     if rows % size:
         divisors = ", ".join(str(n) for n in range(1, rows + 1) if rows % n == 0)
         raise InputError(f"slices of {size} rows do not divide a batch of {rows}; give one of {divisors}")
     slices = jax.tree.map(lambda leaf: leaf.reshape(rows // size, size, *leaf.shape[1:]), batch)
 
     def add(sums: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, jax.grad(objective)(parameters, part)), None
+        return keep(jax.tree.map(jnp.add, sums, jax.grad(objective)(parameters, part))), None
 
     return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), slices)[0]
 
@@ -68,4 +69,4 @@ def move(policy: Trained, grads: Any, optimiser: optax.GradientTransformation) -
     # optax mixes integer counts with floats, which strict promotion (our tests) refuses
     with jax.numpy_dtype_promotion("standard"):
         moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
-        return Trained(optax.apply_updates(policy.parameters, moves), state)
+        return keep(Trained(optax.apply_updates(policy.parameters, moves), state))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from nlhf.transformer import model
 from nlhf.transformer.config import ModelConfig, wide
 from nlhf.transformer.responses import Responses
+from nlhf.transformer.sharding import constrain, row_parts
 
 Array = jax.Array
 Component = tuple[Any, Any]  # parameters of a model, and its weight in a geometric mixture
@@ -41,7 +42,7 @@ def token_log_prob(
       components: pairs of parameters and weight.
       config: of the models.
       responses: ``[B, K]``; the prompt is read from the first of each row.
-      chunk: about how many logits are held at a time, in the backward pass too.
+      chunk: about how many logits a device holds at a time, in the backward pass too.
     """
     tokens = responses.tokens
     shape = tokens.shape
@@ -59,15 +60,19 @@ def token_log_prob(
         return chosen - jax.nn.logsumexp(scores, axis=-1)
 
     size = max(1, chunk // config.vocabulary)
-    if picked.shape[0] <= size:
+    parts = row_parts(shape[0])
+    if picked.shape[0] <= size * parts:
         values = part((states, picked))
     else:
+        # each device goes through its own rows: chunks across devices would be fetched from one by one
+        def beside(leaf: Array) -> Array:
+            split = leaf.reshape(parts, -1, *leaf.shape[1:]).swapaxes(0, 1)
+            return constrain(split, None, "rows")
+
         # jax.lax.map takes the rows in even batches and the rest by itself; logits are made anew going back
         values = jax.lax.map(
-            lambda row: jax.checkpoint(part)(jax.tree.map(lambda leaf: leaf[None], row))[0],
-            (states, picked),
-            batch_size=size,
-        )
+            jax.checkpoint(part), jax.tree.map(beside, (states, picked)), batch_size=size
+        ).swapaxes(0, 1)
     return jnp.where(tokens >= 0, values.reshape(shape), jnp.zeros((), values.dtype))
 
 

@@ -34,6 +34,7 @@ from nlhf.transformer.attention import (
     turn,
 )
 from nlhf.transformer.config import ModelConfig, wide
+from nlhf.transformer.sharding import constrain
 
 Array = jax.Array
 Parameters = Any
@@ -57,6 +58,7 @@ class Block(nn.Module):
         if c.qkv_bias:
             shape = (c.kv_heads, c.group + 2, c.head_width)
             heads = heads + self.param("qkv_bias", nn.initializers.zeros, shape).astype(dtype)[None, None]
+        heads = constrain(heads, "rows", None, "kv_heads")
         query, key, value = heads[..., : c.group, :], heads[..., c.group, :], heads[..., c.group + 1, :]
         if c.qk_norm:
             query = norm(query, self.param("query_norm", nn.initializers.ones, (c.head_width,)), c)
@@ -66,14 +68,15 @@ class Block(nn.Module):
         mixed, cache = self.attend(context, cache, query, key, value)
         back = nn.initializers.lecun_normal(in_axis=(0, 1, 2), out_axis=3)
         out = self.param("out", back, (c.kv_heads, c.group, c.head_width, c.width))
-        x = x + jnp.einsum("bshgw,hgwd->bsd", mixed, out.astype(dtype))
+        x = constrain(x + jnp.einsum("bshgw,hgwd->bsd", mixed, out.astype(dtype)), "rows")
         normed = norm(x, self.param("mlp_norm", nn.initializers.ones, (c.width,)), c)
         spread = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
         gate_up = self.param("gate_up", spread, (c.width, 2, c.hidden))
         both = jnp.einsum("bsd,dnf->bsnf", normed, gate_up.astype(dtype))
+        both = constrain(both, "rows", None, None, "hidden")
         hidden = jax.nn.silu(both[..., 0, :]) * both[..., 1, :]
         down = self.param("down", nn.initializers.lecun_normal(), (c.hidden, c.width))
-        return x + jnp.einsum("bsf,fd->bsd", hidden, down.astype(dtype)), cache
+        return constrain(x + jnp.einsum("bsf,fd->bsd", hidden, down.astype(dtype)), "rows"), cache
 
 
 class Decoder(nn.Module):
@@ -89,7 +92,7 @@ class Decoder(nn.Module):
         embedding = self.param("embedding", nn.initializers.normal(0.02), (c.vocabulary, c.width))
         if not c.tied:
             self.param("head", nn.initializers.lecun_normal(), (c.width, c.vocabulary))
-        x = jnp.take(embedding, jnp.maximum(tokens, 0), axis=0, mode="clip").astype(jnp.dtype(c.dtype))
+        x = embed(embedding, c, tokens)
         layers = nn.scan(
             nn.remat(Block) if c.remat else Block,
             variable_axes={"params": 0},
@@ -100,6 +103,19 @@ class Decoder(nn.Module):
         )
         x, cache = layers(c, self.attend, name="layers")(x, cache, context)
         return norm(x, self.param("final_norm", nn.initializers.ones, (c.width,)), c), cache
+
+
+def embed(embedding: Array, config: ModelConfig, tokens: Array) -> Array:
+    """Rows of the embedding, ``[B, S, D]``; padding gets some row, which nothing reads.
+
+    Args:
+      embedding: ``[V, D]``.
+      config: for the dtype.
+      tokens: ``[B, S]`` ids.
+    """
+    table = constrain(embedding, "vocabulary")
+    x = jnp.take(table, jnp.maximum(tokens, 0), axis=0, mode="clip")
+    return constrain(x.astype(jnp.dtype(config.dtype)), "rows")
 
 
 def norm(x: Array, weight: Array, config: ModelConfig) -> Array:
@@ -230,7 +246,7 @@ def decode(
       tokens: ``[B, K]`` ids.
       context: as ``attention.step_context`` makes it.
     """
-    x = jnp.take(params["embedding"], jnp.maximum(tokens, 0), axis=0, mode="clip").astype(config.dtype)
+    x = embed(params["embedding"], config, tokens)
     block: Any = Block(config, attend_step)
     new = []
     for layer, cache in zip(layers, caches, strict=True):

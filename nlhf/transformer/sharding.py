@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nlhf.base import Comparisons, check_whole
 from nlhf.errors import InputError
@@ -126,7 +126,7 @@ def _check_rows(mesh: Mesh, rows: int) -> None:
         )
 
 
-def num_row_parts(mesh: Mesh) -> int:
+def num_row_parts(mesh: Mesh | AbstractMesh) -> int:
     """Into how many parts a mesh splits the rows of a batch."""
     return math.prod(mesh.shape[axis] for axis in RULES["rows"])
 
@@ -228,6 +228,17 @@ def constrain(array: Array, *logical: str | None) -> Array:
     if mesh.empty:
         return array
     return jax.lax.with_sharding_constraint(array, _spec(mesh.shape, array.shape, logical))
+
+
+def row_parts(rows: int) -> int:
+    """Into how many parts rows are split under ``jax.set_mesh``; 1 without a mesh, or if they cannot be.
+
+    Args:
+      rows: of the batch.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    parts = 1 if mesh.empty else num_row_parts(mesh)
+    return parts if rows % parts == 0 else 1
 
 
 def keep(tree: Any) -> Any:
