@@ -55,6 +55,9 @@ FIGURES: dict[str, Figure] = {
     ),
     "regret-vs-return": Figure("experiments.regret_vs_return", "labels and learners by regret or by return"),
     "cpl-cartpole": Figure("experiments.cpl_cartpole", "CPL on CartPole rollouts, against cloning"),
+    "language-nash": Figure(
+        "experiments.language_nash", "a transformer against the exact Nash of a language"
+    ),
     "people-vs-models": Figure("experiments.people_vs_models", "Bradley-Terry or a general model of people?"),
 }
 
