@@ -26,7 +26,8 @@ def all_responses(tokens: Any, begin: int) -> Responses:
 
     Args:
       tokens: ``[A, T]`` the strings.
-      begin: id of the token that a string follows.
+      begin: id of the token that a string follows. Take one that no string holds: rotary positions are
+        relative, so after 0 and after 00 a model predicts the same, and most tables are out of its reach.
 
     Returns:
       ``Responses`` with leading axes ``[1, A]``; no policy drew them.

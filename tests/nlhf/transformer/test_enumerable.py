@@ -43,6 +43,16 @@ def test_every_string_answers_the_one_prompt():
     np.testing.assert_array_equal(ALL.prompt, np.full((1, SIZE, 1), 2))
 
 
+def test_a_beginning_that_strings_hold_too_puts_most_policies_out_of_reach():
+    """Rotary positions are relative: whatever the parameters, 0 and 00 are followed by the same."""
+    world = tiny.World(CONFIG, LENGTH)
+    for params in (BASE, OWN):
+        tree = np.asarray(world.tokens(params)).reshape(3, 3, 3, LENGTH)
+        for begin in range(3):
+            np.testing.assert_allclose(tree[begin, :, 0, 0], tree[begin, begin, :, 1], rtol=0, atol=1e-12)
+        assert np.abs(tree[0, :, 0, 0] - tree[0, 1, :, 1]).max() > 1e-2
+
+
 def test_tables_and_payoffs_are_exact(exact):
     own, ref = exact
     policy = Trained(OWN, ())
