@@ -46,21 +46,18 @@ def main(words):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", options.x64)
     jax.config.update("jax_disable_most_optimizations", options.quick)
-    if options.processes > 1:
-        from nlhf.transformer import distributed
-
-        distributed.start(
-            f"127.0.0.1:{options.port}",
-            options.processes,
-            options.process,
-            heartbeat=options.heartbeat,
-        )
     import numpy as np
 
+    from nlhf.transformer import distributed
+
+    address = f"127.0.0.1:{options.port}"
+    if options.processes > 1:
+        distributed.start(address, options.processes, options.process, heartbeat=options.heartbeat)
     results = {}
     for text in options.mesh:
-        for name, value in train(text, options).items():
-            results[f"{text}/{name}"] = value
+        with distributed.together():
+            found = train(text, options)
+        results |= {f"{text}/{name}": value for name, value in found.items()}
     np.savez(options.out, **results)
     print("ends", flush=True)
 
@@ -96,6 +93,7 @@ def train(text, options):
         head_width=4,
         hidden=16,
         context=width + length,
+        dtype="float64" if options.x64 else "float32",
     )
     if text == "none":
         mesh = None

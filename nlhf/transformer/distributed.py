@@ -70,9 +70,41 @@ def start(
 
 
 @contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Within ``with``: where another process of the run is gone, this one ends with a line that says so.
+
+    Its exit code is 1, and nothing after the step is done: a process alone can neither go on nor save, and
+    the runtime is about to abort it.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        lost = re.search(
+            r"gloo|heartbeat|coordination|connection|unavailable|peer", str(error), re.IGNORECASE
+        )
+        if jax.process_count() == 1 or lost is None:
+            raise
+        _end(
+            f"process {jax.process_index()}: another of the {jax.process_count()} processes has ended, so "
+            "this one ends; give the same commands again to go on from the last checkpoint",
+            1,
+        )
+
+
+def _end(line: str, code: int) -> None:
+    """End this process at once: the runtime would do so with a trace of its own code."""
+    os.write(2, f"{line}\n".encode())
+    os._exit(code)
+
+
+@contextlib.contextmanager
 def _plain(coordinator: str, num_processes: int, patience: int) -> Iterator[None]:
     """Say in one line what a failure to start means."""
-    alarm = threading.Timer(patience, _give_up, (coordinator, num_processes, patience))
+    late = (
+        f"not all {num_processes} processes came to {coordinator} within {patience} s; start each with its "
+        "own number, or give more time"
+    )
+    alarm = threading.Timer(patience, _end, (late, 2))
     alarm.daemon = True
     alarm.start()
     try:
@@ -89,13 +121,3 @@ def _plain(coordinator: str, num_processes: int, patience: int) -> Iterator[None
         ) from None
     finally:
         alarm.cancel()
-
-
-def _give_up(coordinator: str, num_processes: int, patience: int) -> None:
-    """End the process: the runtime would, with a trace of its own code and no exception to catch."""
-    os.write(
-        2,
-        f"not all {num_processes} processes came to {coordinator} within {patience} s; start each with its "
-        "own number, or give more time\n".encode(),
-    )
-    os._exit(2)
