@@ -60,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os._exit(130)
         return 130
     except Exception as error:
-        code = _exit_code(error)
-        if code is None:
+        known = _exit_code(error)
+        if known is None:
             raise
         _say(f"error: {error}")
-        return code
+        return known
     return code
 
 

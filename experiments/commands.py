@@ -140,7 +140,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train a language model from preferences, or a judge; the same command goes on where a run was stopped."""
+    """Train a language model from preferences, or a judge; the same command resumes a stopped run."""
 
     preset: Annotated[
         str | None, arg(metavar="NAME", help_behavior_hint="(default: tiny without --model)")
@@ -164,7 +164,7 @@ class Train:
     mesh: Annotated[
         str | None, arg(metavar="data=N,fsdp=N,tensor=N", help_behavior_hint="(default: data=1)")
     ] = None
-    """How the devices are laid out."""
+    """How the devices are laid out; data x fsdp splits batches, fsdp and tensor split the parameters."""
     steps: Annotated[int, arg(metavar="N")] = 100
     """Steps of the whole run, >= 1."""
     batch: Annotated[int, arg(metavar="B")] = 32
@@ -220,7 +220,7 @@ class Train:
     template: Annotated[str, arg(metavar="NAME")] = "auto"
     """How a conversation becomes tokens: auto, plain, chatml, llama3."""
     truncate: bool = False
-    """Cut prompts that are too long on their left, and answers on their right, instead of leaving them out."""
+    """Cut prompts that are too long on their left, answers on their right, instead of leaving them out."""
     skip_bad: Annotated[float, arg(metavar="SHARE")] = 0.0
     """Share of malformed rows that may be left out, counted, in [0, 1]; 0 refuses the first."""
     held_out: Annotated[int, arg(metavar="N")] = 32
@@ -235,7 +235,7 @@ class Train:
     """Write TensorBoard files as well."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Root of all random draws, >= 0."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("results/train")
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/train)")] = None
     """Folder of the run."""
 
 

@@ -83,7 +83,8 @@ def load_base(
     if (preset is None) == (model is None):
         raise InputError("--preset and --model say where the model comes from; give one of them")
     if model is None:
-        assert preset is not None and out is not None
+        assert preset is not None
+        assert out is not None
         loaded = _preset(preset, out / BASE, seed, say)
     elif is_run(model):
         loaded = load_policy(model, say=say)[0]

@@ -1,4 +1,4 @@
-"""Hyper-parameters of the algorithms on language models: which an algorithm takes, and what they are by default."""
+"""Hyper-parameters on language models: which of them an algorithm takes, and what they are by default."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
       name: of the algorithm.
 
     Raises:
-      InputError: if there is no such algorithm, it needs a table, or a number was given that it does not take.
+      InputError: if there is no such algorithm, it needs a table, or it does not take a number given.
     """
     factories = {**ALGORITHMS, **LEARNERS}
     known = [each for each in factories if each not in TABULAR]

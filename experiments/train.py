@@ -17,6 +17,10 @@ from experiments.lock import LOCK, acquire, release
 from nlhf.errors import InputError
 
 FREE = ("steps", "save_every", "keep", "tensorboard", "out", "mesh", "evaluate_every")
+COUNTS = (
+    *("steps", "batch", "prompt_length", "response_length", "updates", "held_out", "evaluate_every"),
+    *("save_every", "keep", "rows", "lora", "replay"),
+)
 OURS = {RUN, LOCK, BASE}
 
 
@@ -34,7 +38,7 @@ def main(command: Train) -> int:
       BusyError: if another process works in the folder.
     """
     check(command)
-    folder = command.out.absolute()
+    folder = (command.out or pathlib.Path("results/train")).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,8 +59,7 @@ def check(command: Train) -> None:
     Raises:
       InputError: naming the option.
     """
-    for name in ("steps", "batch", "prompt_length", "response_length", "updates", "held_out", "evaluate_every",
-                 "save_every", "keep", "rows", "lora", "replay"):  # fmt: skip
+    for name in COUNTS:
         _range(command, name, 1, whole=True)
     _range(command, "responses", 2, whole=True)
     _range(command, "warmup", 0, whole=True)
@@ -117,7 +120,9 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     if command.preset is None and command.model is None:
         command = dataclasses.replace(command, preset="tiny")
     settings = records.encode(dataclasses.replace(command, out=folder))
-    settings["model"] = None if command.model is None else str(command.model.absolute())
+    for each in ("model", "data"):
+        place = getattr(command, each)
+        settings[each] = None if place is None else str(place.absolute())
     settings |= {"algorithm": name, **chosen}
     if command.decay:
         settings["decay_steps"] = command.steps
@@ -177,7 +182,7 @@ def _begin(folder: pathlib.Path, settings: dict[str, Any]) -> None:
         foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
         if foreign:
             raise InputError(
-                f"{folder}: holds {foreign[0]} but no {RUN}, so it is no run of nlhf train; choose another --out"
+                f"{folder}: holds {foreign[0]} but no {RUN}, so no run of nlhf train; choose another --out"
             )
         temporary = folder / f".{RUN}.tmp"
         try:
@@ -203,7 +208,8 @@ class _Report:
     """A bar on a terminal, a line now and then in a log."""
 
     def __init__(self, command: Train) -> None:
-        self.command, self.bar, self.last = command, None, "nothing left to do"
+        self.command, self.last = command, "nothing left to do"
+        self.bar: Any = None
         self.began = time.monotonic()
 
     def line(self, text: str) -> None:

@@ -79,7 +79,7 @@ def load_data(command: Train, base: Base, say: Say) -> Data:
     say(f"data: {encoded.report}" + (f"; {encoded.truncated} cut" if encoded.truncated else ""))
     if num < command.held_out + 1:
         raise InputError(
-            f"there are {num} rows, but --held-out takes {command.held_out} and one must be left; hold out fewer"
+            f"there are {num} rows, but --held-out takes {command.held_out} and one must be left; take less"
         )
     order = permutation(command.seed, 0, num)
     parts = [order[command.held_out :], order[: command.held_out]]

@@ -39,7 +39,7 @@ def build_judge(text: str, base: Base) -> tuple[Judge, bool]:
         return service(find_function(choice.place), decode, name=choice.place), False
     if choice.kind == "table":
         raise InputError(
-            "the judge table knows the strings of the enumerable language only; see nlhf reproduce language-nash"
+            "the judge table knows the enumerable language only; see nlhf reproduce language-nash"
         )
     params, config = load_judge(pathlib.Path(choice.place), choice.kind, base)
     maker = reward_model if choice.kind == "reward" else pairwise_model

@@ -1,4 +1,4 @@
-"""One step of each kind of training run, as ``loop.run_steps`` takes it, and what is measured now and then."""
+"""One step of each kind of training run, as ``loop.run_steps`` takes it, and what is measured on the way."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _margins(fixed: Frame, space: PolicySpace, policy: Any, pairs: Comparisons) 
 
 
 def judge_pairs(fixed: Frame, space: PolicySpace, policy: Any, pairs: Comparisons) -> Values:
-    """Accuracy of the implicit reward ``log π/π_ref`` on labelled pairs, and nats a token of the chosen answers.
+    """Accuracy of the implicit reward ``log π/π_ref`` on labelled pairs, and nats a token of the chosen.
 
     Args:
       fixed: of the model.

@@ -199,8 +199,11 @@ def _joined(shape: tuple[int, ...], *parts: tuple[Array, Array, Array]) -> Array
     flat = [tuple(each.reshape(*shape, each.shape[-1]) for each in part) for part in parts]
     largest = functools.reduce(jnp.maximum, [part[0] for part in flat])
     factors = [jnp.exp(part[0] - largest) for part in flat]
-    total = sum(factor * part[1] for factor, part in zip(factors, flat, strict=True))
-    return sum(factor * part[2] for factor, part in zip(factors, flat, strict=True)) / total
+    sums = [
+        functools.reduce(jnp.add, [factor * part[place] for factor, part in zip(factors, flat, strict=True)])
+        for place in (1, 2)
+    ]
+    return sums[1] / sums[0]
 
 
 class StepContext(NamedTuple):

@@ -6,6 +6,7 @@ interrupted, bit by bit, on the same devices and versions.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import time
@@ -110,7 +111,12 @@ def run_steps(
             for line in found.damaged:
                 tell.line(f"passed over {line}")
             tell.line(f"goes on after step {made}")
-        with Metrics(path, None if found is None else made, tensorboard=tensorboard) as log:
+        with contextlib.ExitStack() as files:
+            # one process writes the log of all
+            log = None
+            if jax.process_index() == 0:
+                resumed = None if found is None else made
+                log = files.enter_context(Metrics(path, resumed, tensorboard=tensorboard))
             ending = made >= num_steps
             while not ending:
                 began = time.perf_counter()
@@ -122,7 +128,8 @@ def run_steps(
                 check_finite(values, made, "values")
                 check_finite(state, made)
                 seconds = time.perf_counter() - began
-                log.write(made, values, {"seconds": seconds})
+                if log is not None:
+                    log.write(made, values, {"seconds": seconds})
                 watch, warnings = watch_divergence(
                     watch, values.get("loss", 0.0), values.get("kl", 0.0), limit=limit
                 )

@@ -22,11 +22,11 @@ class Prompts(NamedTuple):
 
     Attributes:
       tokens: ``[B, P]`` ids, left-padded with -1.
-      index: ``[B]`` which prompts of the data they are.
+      number: ``[B]`` which prompts of the data they are.
     """
 
     tokens: Array
-    index: Array
+    number: Array
 
 
 class _Settings(NamedTuple):
@@ -54,7 +54,7 @@ def sampled_oracle(
 
     ``payoff(key, π)``: K responses ``y_k ~ π`` to each prompt, and for each ``P̂_k = mean_l P(y_k ≻ y_l)``
     over all l, *itself included* with 1/2. With l = k left out, contrasts of the P̂_k would be those of
-    ``P(· ≻ π)`` times K/(K - 1), and β in effect smaller: each response is both what is judged and an opponent.
+    ``P(· ≻ π)`` times K/(K - 1), and β in effect smaller: each response is both judged and an opponent.
     ``duel(key, π, π')``: one response of each to every prompt, and a label.
 
     The oracle of a step is made anew from its prompts: arrays, so that nothing compiles twice.
@@ -136,4 +136,4 @@ def _duel(
     if not plain.soft_labels:
         draws = jax.random.uniform(label_key, prefer_first.shape, prefer_first.dtype)
         prefer_first = (draws < prefer_first).astype(prefer_first.dtype)
-    return Comparisons(prompts.index, first, second, prefer_first, jnp.ones_like(prefer_first))
+    return Comparisons(prompts.number, first, second, prefer_first, jnp.ones_like(prefer_first))

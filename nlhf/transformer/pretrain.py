@@ -42,8 +42,8 @@ def encode_texts(texts: Sequence[str], tokenizer: Tokenizer, size: int) -> Respo
             f"{tokenizer.end}; give a text, and a tokenizer with both tokens"
         )
     ids = [[*tokenizer.encode(text), tokenizer.end][:size] for text in texts]
-    prompt = np.full((len(ids), 1), tokenizer.begin, np.int32)
-    return Responses(prompt, pad_right(ids, size), np.zeros(len(ids), np.float32))
+    prompt = jnp.full((len(ids), 1), tokenizer.begin, jnp.int32)
+    return Responses(prompt, jnp.asarray(pad_right(ids, size)), jnp.zeros(len(ids)))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "optimiser"), donate_argnums=0)
@@ -99,7 +99,7 @@ def pretrain(
     model, losses = Trained(params, optimiser.init(params)), []
     for index in range(num_steps):
         rows = indices(seed, index * batch, len(texts.tokens), batch)
-        part = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), texts)
+        part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], texts)
         model, value = step(model, part, config, optimiser)
         losses.append(float(value))
     return model.parameters, np.asarray(losses)

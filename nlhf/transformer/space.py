@@ -63,8 +63,8 @@ def transformer_space(
 
     ``project(π, target, feedback)`` takes k steps on ``mean_x 2 Var_k[log π(y_k|x) - target_k]`` over the K
     responses in the feedback (``losses.contrast``); the target is computed once, from the policy given. At
-    k = 1, with responses drawn from π, that step is the policy gradient with a baseline. ``fit`` takes k steps
-    on ``Σ weight loss / Σ weight`` plus the calibration term over the same weight.
+    k = 1, with responses drawn from π, that step is the policy gradient with a baseline. ``fit`` takes k
+    steps on ``Σ weight loss / Σ weight`` plus the calibration term over the same weight.
 
     What users get wrong: the oracle's responses should come from the policy that is projected, or the
     ``on_policy`` form be used, where the k-th step re-weights them by ``softmax_k(log π - log sampler)``.
@@ -76,8 +76,8 @@ def transformer_space(
       rows: prompts (or comparisons) whose gradient is taken at a time, a divisor of the batch; ``None`` all.
       fit_rows: comparisons drawn for each update of a fit; ``None`` takes all that are remembered.
       form: ``uniform``: all pairs of responses count alike; ``on_policy``: each by the policy's probability.
-      mixture: whose log-probability a mixture has in targets: of the ``sequence`` (exact, up to a constant) or
-        of the ``token``-level mixture that the sampler draws from.
+      mixture: whose log-probability a mixture has in targets: of the ``sequence`` (exact, up to a constant)
+        or of the ``token``-level mixture that the sampler draws from.
       end: id of the token that ends a response, for the draws of a calibration term.
 
     Returns:
