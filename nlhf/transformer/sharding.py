@@ -225,7 +225,7 @@ def constrain(array: Array, *logical: str | None) -> Array:
       *logical: what its axes mean, names in ``RULES`` or ``None``; axes beyond are not split.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if mesh.empty or mesh.size == 1:
         return array
     return jax.lax.with_sharding_constraint(array, _spec(mesh.shape, array.shape, logical))
 
@@ -250,7 +250,8 @@ def keep(tree: Any) -> Any:
     Args:
       tree: nested arrays, traced or not.
     """
-    if jax.sharding.get_abstract_mesh().empty:
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
         return tree
     return _map(lambda leaf, logical: constrain(leaf, *logical), tree)
 
