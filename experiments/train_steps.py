@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -64,13 +65,17 @@ def optimiser(command: Train) -> optax.GradientTransformation:
     Args:
       command: of the run.
     """
-    peak, warmup = command.learning_rate, command.warmup
-    if command.decay:
-        total = max(command.steps * command.updates, warmup + 1)
+    total = max(command.steps * command.updates, command.warmup + 1) if command.decay else None
+    return _optimiser(command.learning_rate, command.warmup, total, command.clip)
+
+
+@functools.cache  # jit knows an optimiser by its identity: equal settings are to compile once
+def _optimiser(peak: float, warmup: int, total: int | None, clip: float) -> optax.GradientTransformation:
+    if total is not None:
         schedule: Any = optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, total)
     else:
         schedule = optax.linear_schedule(0.0, peak, warmup) if warmup else peak
-    return optax.chain(optax.clip_by_global_norm(command.clip), optax.adam(schedule))
+    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule))
 
 
 def _rows(command: Train, data: Any, index: int, placing: Placing) -> tuple[Any, np.ndarray]:

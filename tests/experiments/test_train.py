@@ -1,0 +1,220 @@
+"""A run is what its command says, goes on where it was stopped, and refuses what would be another run."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from lm_runs import CRITERIA, command, make_base, pairs, prompts, write_rows
+
+from experiments import lm_settings, train
+from experiments.cli import main
+from experiments.commands import Train
+from experiments.language_model import load_policy
+from experiments.lock import BusyError, acquire, release
+from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf.errors import InputError
+from nlhf.transformer.metrics import read_lines
+
+
+@pytest.fixture
+def place(tmp_path):
+    make_base(tmp_path / "base")
+    prompts(tmp_path / "prompts.jsonl")
+    pairs(tmp_path / "pairs.jsonl")
+    return tmp_path
+
+
+def policy(run):
+    return load_policy(run)[0].params
+
+
+def equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(place):
+    assert train.main(command(place, steps=3)) == 0
+    assert train.main(command(place, steps=1, out=place / "parts")) == 0
+    assert train.main(command(place, steps=3, out=place / "parts")) == 0
+    equal(policy(place / "run"), policy(place / "parts"))
+    lines = read_lines(place / "run" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert {"win_rate", "kl", "length"} <= set(lines[-1])
+    # the first part ended, and hence was evaluated, at its own last step; all else is equal, byte by byte
+    others = read_lines(place / "parts" / "metrics.jsonl")
+    assert others[1:] == lines[1:]
+    _, reference = load_policy(place / "run")
+    moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), policy(place / "run"), reference.params)
+    assert max(jax.tree.leaves(moved)) > 0
+    with pytest.raises(InputError, match=r"other settings.*beta"):
+        train.main(command(place, steps=3, beta=0.5))
+    with pytest.raises(InputError, match="run with other settings"):
+        train.main(command(place, steps=3, algorithm="nash_md"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm": "xpo"},
+        {"algorithm": "vpo", "lora": 2, "soft_labels": True},
+        {"algorithm": "nash_md", "rows": 2, "updates": 2, "remat": True},
+        {"algorithm": "dpo", "judge": "data", "data": "pairs.jsonl"},
+        {"mode": "sft", "judge": None, "data": "pairs.jsonl"},
+        {"mode": "reward", "judge": None, "data": "pairs.jsonl"},
+        {"mode": "pairwise", "judge": None, "data": "pairs.jsonl"},
+        {"dtype": "bfloat16", "decay": True, "warmup": 1},
+    ],
+    ids=str,
+)
+def test_every_kind_of_run_ends_with_a_checkpoint(place, changes):
+    if "data" in changes:
+        changes = {**changes, "data": place / changes["data"]}
+    assert train.main(command(place, **changes)) == 0
+    last = read_lines(place / "run" / "metrics.jsonl")[-1]
+    assert last["step"] == 2
+    assert all(np.isfinite(value) for value in last.values())
+    assert (place / "run" / "checkpoints" / "steps" / "2").is_dir()
+
+
+@pytest.mark.slow
+def test_a_trained_judge_judges_the_next_run(place):
+    assert (
+        train.main(command(place, mode="reward", judge=None, data=place / "pairs.jsonl", out=place / "rm"))
+        == 0
+    )
+    assert train.main(command(place, judge=f"reward:{place / 'rm'}")) == 0
+    with pytest.raises(InputError, match="--mode reward, but the judge is pairwise"):
+        train.main(command(place, judge=f"pairwise:{place / 'rm'}", out=place / "other"))
+    with pytest.raises(InputError, match="trained a judge"):
+        load_policy(place / "rm")
+
+
+def test_the_loss_of_labelled_pairs_falls(place):
+    # eight steps of offline DPO on one rule: the implicit reward ranks pairs it has not seen
+    done = command(
+        place,
+        algorithm="dpo",
+        judge="data",
+        data=place / "pairs.jsonl",
+        steps=8,
+        learning_rate=3e-3,
+        beta=0.1,
+    )
+    assert train.main(done) == 0
+    last = read_lines(place / "run" / "metrics.jsonl")[-1]
+    assert last["accuracy"] > 0.85
+    assert last["margin"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "--steps is 0"),
+        ({"responses": 1}, "--responses is 1"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0.0"),
+        ({"skip_bad": 2.0}, "--skip-bad is 2.0"),
+        ({"rows": 3}, "must divide --batch, 4"),
+        ({"algorithm": "ppo"}, "algorithm is 'ppo'"),
+        ({"algorithm": "kl_ucb"}, "algorithm is 'kl_ucb'"),
+        ({"optimism": 0.1}, "--optimism is 0.1, but egpo takes step_size, beta"),
+        ({"mode": "sft"}, "--judge is given, but --mode sft takes none"),
+        ({"mode": "reward", "judge": None, "lora": 2}, "a judge is trained whole"),
+        ({"preset": "tiny"}, "give one of them"),
+        ({"data": None}, "give them with --data"),
+        ({"judge": "population:beauty"}, "no criterion 'beauty'"),
+        ({"judge": "table"}, "enumerable language"),
+        ({"mesh": "data=3"}, "3 x 1 x 1 = 3 devices"),
+        ({"mesh": "model=1"}, "axis 'model'"),
+        ({"prompt_length": 60}, "context is 64"),
+        ({"held_out": 12}, "take less"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_that_break_a_rule_are_refused(place, changes, message):
+    with pytest.raises(InputError, match=message):
+        train.main(command(place, **changes))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{", "line 2"),
+        ('{"answer": "x"}', "prompt"),
+        ('{"prompt": 3}', "prompt"),
+        ('{"prompt": ""}', "empty"),
+    ],
+)
+def test_malformed_rows_are_refused_by_line_and_left_out_on_request(place, row, message):
+    path = write_rows(place / "bad.jsonl", [{"prompt": "One:"}])
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(row + "\n")
+    with pytest.raises(InputError, match=message):
+        train.main(command(place, data=path))
+
+
+def test_every_number_has_an_effect_or_is_refused(place):
+    options = {*lm_settings.DEFAULTS, "optimism", "replay"}
+    assert options <= {field.name for field in dataclasses.fields(Train)}
+    taken = set()
+    for name in {**ALGORITHMS, **LEARNERS}:
+        if name not in lm_settings.TABULAR:
+            chosen = lm_settings.hyper_parameters(Train(), name)
+            assert None not in chosen.values()
+            taken |= set(chosen)
+    assert taken == options
+
+
+def test_foreign_folders_are_left_alone(place):
+    (place / "run").mkdir()
+    (place / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"holds thesis\.tex"):
+        train.main(command(place))
+    assert os.listdir(place / "run") == ["thesis.tex"]
+    (place / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        train.main(command(place, out=place / "file" / "run"))
+
+
+def test_a_second_run_in_the_folder_is_told_at_once(place):
+    (place / "run").mkdir()
+    held = acquire(place / "run")
+    try:
+        with pytest.raises(BusyError, match="is in use by process"):
+            train.main(command(place))
+        words = ["train", "--model", str(place / "base"), "--out", str(place / "run")]
+        assert main(words) == 3
+    finally:
+        release(place / "run", held)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(place):
+    words = [sys.executable, "-m", "experiments", "train", "--model", str(place / "base"), "--data"]
+    words += [str(place / "prompts.jsonl"), "--judge", CRITERIA, "--batch", "4", "--held-out", "4"]
+    words += ["--prompt-length", "12", "--response-length", "6", "--out", str(place / "run")]
+    log = place / "run" / "metrics.jsonl"
+    process = subprocess.Popen([*words, "--steps", "100000"], stderr=subprocess.PIPE, text=True)
+    try:
+        while not (log.exists() and log.stat().st_size):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.terminate()
+        begun = time.monotonic()
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert time.monotonic() - begun < 10
+    assert process.returncode == 143
+    assert "the same command goes on" in told
+    made = read_lines(log)[-1]["step"]
+    done = subprocess.run([*words, "--steps", str(made + 1)], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"goes on after step {made}" in done.stderr
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == made + 1

@@ -1,0 +1,58 @@
+"""A language model small enough to be trained in a test: random weights over bytes, in a folder."""
+
+import json
+
+import jax
+
+from experiments.commands import Train
+from nlhf.transformer import model
+from nlhf.transformer.config import ModelConfig
+from nlhf.transformer.weights_export import save_model
+
+CONFIG = ModelConfig(
+    vocabulary=258, width=16, layers=1, heads=2, kv_heads=1, head_width=8, hidden=24, context=64
+)
+CRITERIA = "population:diversity,dialogue,short_words"
+
+
+def make_base(folder):
+    """Write the model."""
+    return save_model(folder, model.init(jax.random.key(0), CONFIG), CONFIG, begin=256, end=257)
+
+
+def write_rows(path, rows):
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def prompts(path, num=12):
+    """Write prompts."""
+    return write_rows(path, [{"prompt": f"Story {index}:"} for index in range(num)])
+
+
+def pairs(path, num=12):
+    """Write preference rows: the answer with an a is chosen."""
+    rows = [
+        {"prompt": f"Story {index}:", "chosen": " a a", "rejected": " zz", "p": 0.9} for index in range(num)
+    ]
+    return write_rows(path, rows)
+
+
+def command(tmp_path, **changes):
+    """Return a run of two steps."""
+    settings = {
+        "model": tmp_path / "base",
+        "data": tmp_path / "prompts.jsonl",
+        "judge": CRITERIA,
+        "steps": 2,
+        "batch": 4,
+        "responses": 2,
+        "prompt_length": 12,
+        "response_length": 6,
+        "held_out": 4,
+        "evaluate_every": 2,
+        "save_every": 1,
+        "out": tmp_path / "run",
+    }
+    return Train(**{**settings, **changes})
