@@ -28,6 +28,7 @@ COLOURS = {
     "nash_md_token": "#E69F00",
 }
 GOAL = 1e-3
+MILLI = 1e-3
 DASHES = (0, (4, 2))
 
 
@@ -53,10 +54,11 @@ def plot(result: Result) -> Figure:
     return figure
 
 
-def _line(axes: Axes, curve: Curve, **style: Any) -> None:
+def _line(axes: Axes, curve: Curve, unit: float = 1.0, **style: Any) -> None:
     colour = COLOURS[curve.method]
-    axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
-    axes.plot(curve.x, curve.middle, color=colour, **style)
+    low, middle, high = (np.asarray(values) / unit for values in (curve.low, curve.middle, curve.high))
+    axes.fill_between(curve.x, low, high, color=colour, alpha=0.15, lw=0)
+    axes.plot(curve.x, middle, color=colour, **style)
 
 
 def _distance(axes: Axes, result: Result, panel: Panel) -> None:
@@ -81,27 +83,25 @@ def _distance(axes: Axes, result: Result, panel: Panel) -> None:
 
 def _apart(axes: Axes, result: Result, panel: Panel) -> None:
     weight = result.config.step_size * result.config.beta
-    axes.set_title(f"mixtures of weight ηβ = {weight:g}", loc="left")
+    axes.set_title(f"mixtures at weight ηβ = {weight:g}", loc="left")
     for curve in panel.apart:
-        _line(axes, curve, label=LABELS[curve.method])
+        _line(axes, curve, MILLI, label=LABELS[curve.method])
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, result.config.queries)
-    axes.ticklabel_format(axis="y", scilimits=(-3, 3))
     axes.set_xlabel("payoff queries")
-    axes.set_ylabel("KL(of strings ‖ of tokens)")
+    axes.set_ylabel("KL(of strings ‖ of tokens) in 10⁻³ nats")
     if panel.apart:
         axes.legend(loc="lower right")
 
 
 def _by_weight(axes: Axes, panel: Panel) -> None:
-    axes.set_title("the last policy, mixed with the reference", loc="left")
+    axes.set_title("mixtures of the last policy", loc="left")
     for curve in panel.by_weight:
-        _line(axes, curve, marker="o", markersize=3)
+        _line(axes, curve, MILLI, marker="o", markersize=3)
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, 1)
-    axes.ticklabel_format(axis="y", scilimits=(-3, 3))
     axes.set_xlabel("weight of the reference")
-    axes.set_ylabel("KL(of strings ‖ of tokens)")
+    axes.set_ylabel("KL(of strings ‖ of tokens) in 10⁻³ nats")
 
 
 def table(result: Result) -> str:

@@ -37,9 +37,14 @@ def config(length: int, vocabulary: int = VOCABULARY, **changes: Any) -> ModelCo
     return ModelConfig(**settings)
 
 
+@functools.cache
+def _shapes(config: ModelConfig) -> Any:
+    return jax.eval_shape(functools.partial(model.init, config=config), jax.random.key(0))
+
+
 def parameters(config: ModelConfig, seed: int, spread: float = 0.6) -> Any:
     """Normal numbers in every parameter, around one in the norms: policies far from uniform."""
-    shapes = jax.eval_shape(functools.partial(model.init, config=config), jax.random.key(0))
+    shapes = _shapes(config)
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
