@@ -58,6 +58,7 @@ FIGURES: dict[str, Figure] = {
     "language-nash": Figure(
         "experiments.language_nash", "a transformer against the exact Nash of a language"
     ),
+    "story-judges": Figure("experiments.story_judges", "story models trained to please judges that vote"),
     "people-vs-models": Figure("experiments.people_vs_models", "Bradley-Terry or a general model of people?"),
 }
 

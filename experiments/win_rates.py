@@ -215,6 +215,6 @@ def plot(found: WinRates) -> Figure:
         axes.set_title("wins of the row against the column, %", loc="left", pad=16)
         bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.12, ticks=[0, 0.25, 0.5, 0.75, 1])
         bar.ax.set_yticklabels(["0", "25", "50", "75", "100 %"])
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         plt.close(figure)
     return figure
