@@ -105,7 +105,8 @@ def train(text, options):
         if mesh is None
         else functools.partial(sharding.place, mesh=mesh)
     )
-    optimiser = optax.adam(1e-2)
+    # steps as small as this keep the policy away from certainty, where Adam blows rounding errors up
+    optimiser = optax.adam(3e-3)
     rng = np.random.default_rng(0)
     draws = rng.random((vocabulary**length,) * 2)
     judge = table(((draws + 1 - draws.T) / 2).astype(np.float32), vocabulary)
@@ -119,7 +120,7 @@ def train(text, options):
         algorithm = egpo(step_size=1.0, beta=0.1)
     else:
         response = Responses(jnp.zeros(width, jnp.int32), jnp.zeros(length, jnp.int32), jnp.float32(0))
-        algorithm = xpo(0.1, 0.1, buffer(4 * rows, response))
+        algorithm = xpo(0.005, 0.1, buffer(4 * rows, response))
 
     def prompts(step):
         part, parts = (0, 1) if mesh is None else sharding.share(mesh)
