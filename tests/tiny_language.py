@@ -12,10 +12,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from nlhf.policies import Trained
 from nlhf.transformer import model
 from nlhf.transformer.config import ModelConfig
+from nlhf.transformer.enumerable import language_oracle
+from nlhf.transformer.policy import frame
 from nlhf.transformer.responses import Responses
+from nlhf.transformer.space import transformer_space
 from tabular.language import strings
 
 VOCABULARY = 3
@@ -128,3 +133,52 @@ def relative_error(found: Any, exact: Any) -> float:
 def movement(before: Any, after: Any) -> Any:
     """What one step of gradient descent of rate 1 has taken off: the gradient as the space computed it."""
     return jax.tree.map(jnp.subtract, before, after)
+
+
+BETA = 0.3
+DESCENT = optax.sgd(1.0)
+KEY = jax.random.key(0)
+
+
+class Setting:
+    """A base, a policy beside it, and the exact tables of both, for strings of one length."""
+
+    def __init__(self, length):
+        self.length = length
+        self.config = config(length)
+        self.world = World(self.config, length)
+        self.base = parameters(self.config, 1)
+        self.policy = parameters(self.config, 2)
+        self.frame = frame(self.base, self.config)
+        self.preference = preference(length)
+        self.space = transformer_space(self.frame, DESCENT, form="on_policy")
+        self.all = responses(length)
+        self.oracle = language_oracle(self.space, self.all, self.preference)
+        self.log_ref = self.world.table(self.base)[0]
+        self.log_prob = self.world.table(self.policy)[0]
+
+    def trained(self, params=None):
+        params = self.policy if params is None else params
+        return Trained(params, DESCENT.init(params))
+
+    def objective(self, opponent):
+        """``β KL(π‖π_ref) - P(π ≻ opponent)`` of the explicit table."""
+
+        def value(tokens):
+            log_prob = tokens.sum(-1)[0]
+            prob = jnp.exp(log_prob)
+            payoff = self.preference @ opponent
+            return BETA * prob @ (log_prob - self.log_ref) - prob @ payoff
+
+        return value
+
+    def gradient(self, opponent, params=None):
+        return self.world.gradient(self.objective(opponent), self.policy if params is None else params)
+
+    def step(self, algorithm):
+        return algorithm.step(KEY, algorithm.init(self.trained()), self.oracle, self.space)[0]
+
+
+@functools.cache
+def setting(length):
+    return Setting(length)

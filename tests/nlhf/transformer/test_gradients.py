@@ -4,7 +4,6 @@ One step of gradient descent of rate 1 moves the parameters by minus the gradien
 """
 
 import dataclasses
-import functools
 import itertools
 
 import jax
@@ -14,15 +13,13 @@ import optax
 import pytest
 import tiny_language as tiny
 from jax.tree_util import Partial
+from tiny_language import BETA, DESCENT, KEY, setting
 
-from nlhf import losses
 from nlhf.algorithms import egpo, nash_md, nash_mirror_prox
-from nlhf.base import Calibration, Comparisons, Feedback
+from nlhf.base import Feedback
 from nlhf.policies import Mixture, Trained
 from nlhf.targets import explicit
 from nlhf.transformer import oracle as oracle_module
-from nlhf.transformer import space as space_module
-from nlhf.transformer.enumerable import language_oracle
 from nlhf.transformer.judges.table import table as table_judge
 from nlhf.transformer.lora import init_adapters, lora, merge
 from nlhf.transformer.oracle import Prompts, sampled_oracle
@@ -30,61 +27,14 @@ from nlhf.transformer.policy import REFERENCE, frame
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import transformer_space
 
-BETA = 0.3
 STEP_SIZE = 0.8
 LIMIT = 1e-9
-DESCENT = optax.sgd(1.0)
-KEY = jax.random.key(0)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compilation():
     with tiny.quick_compilation():
         yield
-
-
-class Setting:
-    """A base, a policy beside it, and the exact tables of both, for strings of one length."""
-
-    def __init__(self, length):
-        self.length = length
-        self.config = tiny.config(length)
-        self.world = tiny.World(self.config, length)
-        self.base = tiny.parameters(self.config, 1)
-        self.policy = tiny.parameters(self.config, 2)
-        self.frame = frame(self.base, self.config)
-        self.preference = tiny.preference(length)
-        self.space = transformer_space(self.frame, DESCENT, form="on_policy")
-        self.all = tiny.responses(length)
-        self.oracle = language_oracle(self.space, self.all, self.preference)
-        self.log_ref = self.world.table(self.base)[0]
-        self.log_prob = self.world.table(self.policy)[0]
-
-    def trained(self, params=None):
-        params = self.policy if params is None else params
-        return Trained(params, DESCENT.init(params))
-
-    def objective(self, opponent):
-        """``β KL(π‖π_ref) - P(π ≻ opponent)`` of the explicit table."""
-
-        def value(tokens):
-            log_prob = tokens.sum(-1)[0]
-            prob = jnp.exp(log_prob)
-            payoff = self.preference @ opponent
-            return BETA * prob @ (log_prob - self.log_ref) - prob @ payoff
-
-        return value
-
-    def gradient(self, opponent, params=None):
-        return self.world.gradient(self.objective(opponent), self.policy if params is None else params)
-
-    def step(self, algorithm):
-        return algorithm.step(KEY, algorithm.init(self.trained()), self.oracle, self.space)[0]
-
-
-@functools.cache
-def setting(length):
-    return Setting(length)
 
 
 LENGTHS = pytest.mark.parametrize("length", [3, pytest.param(4, marks=pytest.mark.slow)])
@@ -259,116 +209,6 @@ def test_adapters_get_the_chain_rule_through_the_sum_of_matrices():
         Mixture(start, REFERENCE, weight), Partial(explicit, step_size=STEP_SIZE, beta=0.0), feedback
     )
     assert tiny.relative_error(tiny.movement(adapters, moved.parameters), exact) <= LIMIT
-
-
-# --- fits: six losses and the calibration term in one compiled program
-
-CALIBRATION = -0.7
-HYPER = {"beta": 0.4, "optimism": 0.35, "temperature": 0.9, "bias": 0.6, "preferred": 0.25}
-FITTED = ("logistic", "squared", "hinge", "exploratory", "cloning", "contrastive")
-
-
-def one_of(first, second, label, *, index):
-    """The losses of the package, chosen by a traced number: one program serves all of them."""
-    beta, optimism = HYPER["beta"], HYPER["optimism"]
-    branches = (
-        Partial(losses.logistic, beta=beta),
-        Partial(losses.squared, beta=beta),
-        Partial(losses.hinge, beta=beta),
-        Partial(losses.exploratory, beta=beta, optimism=optimism),
-        Partial(losses.cloning, preferred=HYPER["preferred"]),
-        Partial(losses.contrastive, temperature=HYPER["temperature"], bias=HYPER["bias"]),
-    )
-    return jax.lax.switch(index, branches, first, second, label)
-
-
-def by_hand(name, s, t, p):
-    """The same from their definitions; s and t are log-ratios of the first and the second response."""
-    beta, alpha, scale, bias, c = HYPER.values()
-    margin = s - t
-    if name in ("logistic", "exploratory"):
-        value = p * jnp.log1p(jnp.exp(-beta * margin)) + (1 - p) * jnp.log1p(jnp.exp(beta * margin))
-        return value + (alpha * t if name == "exploratory" else 0.0)
-    if name == "squared":
-        return p * (margin - 0.5 / beta) ** 2 + (1 - p) * (margin + 0.5 / beta) ** 2
-    if name == "hinge":
-        return p * jnp.maximum(0.0, 1 - beta * margin) + (1 - p) * jnp.maximum(0.0, 1 + beta * margin)
-    if name == "cloning":
-        return -(1 - c) * (s + t) / 2 - c * (p * s + (1 - p) * t)
-    wins, loses = scale * s - scale * bias * t, scale * t - scale * bias * s
-    return p * jnp.log1p(jnp.exp(-wins)) + (1 - p) * jnp.log1p(jnp.exp(-loses))
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    """``fit(index, calibration weight) -> parameters``; each string is once a draw of the calibration."""
-    at = setting(3)
-    rng = np.random.default_rng(7)
-    num = 27
-    first, second = rng.permutation(num), rng.integers(num, size=num)
-    label = rng.random(num)
-    calibrated = tiny.parameters(at.config, 4)
-    # weights are the calibration policy's probabilities (times 5), and the draw of row i is string i: the
-    # term then is its expectation, exactly
-    weight = 5 * np.exp(np.asarray(at.world.table(calibrated)[0]))
-    asked = []
-
-    def every_string(key, components, config, prompt, *, num_responses, length, end):
-        asked.append(components)
-        assert (num_responses, length, end) == (1, 3, None)
-        return Responses(prompt[:, None], at.all.tokens[0][:, None], jnp.zeros((num, 1)))
-
-    one = jax.tree.map(lambda leaf: leaf[0], at.all)
-    rows = Comparisons(
-        jnp.zeros(num, int),
-        jax.tree.map(lambda leaf: leaf[first], one),
-        jax.tree.map(lambda leaf: leaf[second], one),
-        jnp.asarray(label),
-        jnp.asarray(weight),
-    )
-    drawer = Trained(calibrated, ())
-
-    def fit(index, scale):
-        policy = at.trained()
-        loss = Partial(one_of, index=jnp.asarray(index))
-        moved = at.space.fit(KEY, policy, loss, rows, Calibration(drawer, jnp.asarray(scale)))
-        return tiny.movement(at.policy, moved.parameters)
-
-    def exact(name, scale, share=None):
-        share = weight / weight.sum() if share is None else share
-
-        def value(tokens):
-            ratio = tokens.sum(-1)[0] - at.log_ref
-            rows = by_hand(name, ratio[first], ratio[second], label)
-            return (weight * rows).sum() / weight.sum() + scale / weight.sum() * share @ tokens.sum(-1)[0]
-
-        return at.world.gradient(value, at.policy)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space_module, "sample", every_string)
-        fit(0, 0.0)  # compiles; what follows runs the compiled program
-    (components,) = asked
-    assert len(components) == 1
-    return fit, exact
-
-
-@pytest.mark.parametrize("name", FITTED)
-def test_a_fit_goes_down_the_gradient_of_its_loss(fitted, name):
-    fit, exact = fitted
-    index = FITTED.index(name)
-    assert tiny.relative_error(fit(index, 0.0), exact(name, 0.0)) <= LIMIT
-    others = [exact(other, 0.0) for other in FITTED if other != name]
-    assert min(tiny.relative_error(fit(index, 0.0), other) for other in others) > 1e-2
-
-
-def test_the_calibration_term_is_an_expectation_under_the_calibration_policy(fitted):
-    fit, exact = fitted
-    found = fit(0, CALIBRATION)
-    assert tiny.relative_error(found, exact("logistic", CALIBRATION)) <= LIMIT
-    at = setting(3)
-    own = np.exp(np.asarray(at.log_prob))
-    assert tiny.relative_error(found, exact("logistic", CALIBRATION, own)) > 1e-2
-    assert tiny.relative_error(found, exact("logistic", -CALIBRATION)) > 1e-2
 
 
 # --- the sampled oracle: expectation over every tuple of draws
