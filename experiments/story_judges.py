@@ -8,10 +8,10 @@ stories made by rule.
 
 The budget is the number of responses drawn and judged in training, the same for all: a payoff query draws K
 responses to each of B prompts and compares all pairs of the K; a query of labels draws one response of each
-side to each of BK/2 prompts, and gets one 0 or 1 for each pair. A step of EGPO or Nash Mirror Prox makes two
-queries, one of the others. The payoff methods take one optimiser step a query; the learners take
-``fit_updates``, on minibatches of all comparisons so far. A payoff query tells more than one of labels:
-BK(K - 1)/2 probabilities instead of BK/2 draws with them.
+side to each of BK/2 prompts and compares the two, where a label is the share of the votes. A step of EGPO or
+Nash Mirror Prox makes two queries, one of the others. The payoff methods take one optimiser step a query; the
+learners take ``fit_updates``, on minibatches of all comparisons so far. A payoff query compares more than one
+of labels: BK(K - 1)/2 pairs instead of BK/2.
 
 Win rates are measured on prompts that no run trained on, with fresh responses of both sides.
 """
@@ -63,7 +63,9 @@ class Config:
       beta: KL coefficient of the payoff methods.
       label_beta: KL coefficient of the learners, whose scale is that of log-odds: their slope at 1/2 is four
         times that of the probability, so four times ``beta`` asks for the same policy to first order.
-      learning_rate: of Adam.
+      learning_rate: of Adam, of the payoff methods.
+      label_learning_rate: of Adam, of the learners.
+      soft_labels: whether a label is the judges' share of votes, as in payoffs, or 0 or 1 drawn with it.
       fit_updates: optimiser steps of a learner for each query.
       held_out: prompts for evaluation.
       draws: responses of each policy to a held-out prompt.
@@ -85,6 +87,8 @@ class Config:
     beta: float = 0.05
     label_beta: float = 0.2
     learning_rate: float = 5e-4
+    label_learning_rate: float = 3e-4
+    soft_labels: bool = True
     fit_updates: int = 1
     held_out: int = 64
     draws: int = 4
@@ -246,10 +250,9 @@ def check(config: Config) -> None:
     for name in ("responses", "queries", "evaluate_every"):
         if check_whole(name, getattr(config, name), low=2) % 2:
             raise InputError(f"{name} is {getattr(config, name)}, but it must be even; give one more")
-    for name in ("beta", "label_beta"):
+    for name in ("beta", "label_beta", "learning_rate", "label_learning_rate"):
         check_number(name, getattr(config, name), open_low=True)
     check_number("step_size", config.step_size, high=1 / config.beta, open_low=True)
-    check_number("learning_rate", config.learning_rate, open_low=True)
 
 
 def _texts(base: Base, found: dict[str, Responses], num: int) -> list[Texts]:

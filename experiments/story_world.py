@@ -86,9 +86,8 @@ class World(NamedTuple):
     judge: Judge
     train: np.ndarray
     held_out: np.ndarray
-    payoff_space: PolicySpace
-    label_space: PolicySpace
-    optimiser: optax.GradientTransformation
+    payoffs: tuple[PolicySpace, optax.GradientTransformation]
+    labels: tuple[PolicySpace, optax.GradientTransformation]
 
 
 def find(folder: str, name: str) -> pathlib.Path:
@@ -154,8 +153,12 @@ def build_world(config: Config, base: Base, prompts: np.ndarray) -> World:
     """
     order = permutation(config.seed, 0, len(prompts))
     fixed = frame(base.params, base.config)
+    end = base.tokenizer.end
     # made once: another optimiser compiles everything anew
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate, b2=0.98))
+    payoff_adam, label_adam = (
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.98))
+        for rate in (config.learning_rate, config.label_learning_rate)
+    )
     rows = config.prompts * config.responses // 2
     return World(
         base,
@@ -163,11 +166,13 @@ def build_world(config: Config, base: Base, prompts: np.ndarray) -> World:
         population(CRITERIA, base.tokenizer.decode),
         prompts[order[config.held_out :]],
         prompts[order[: config.held_out]],
-        spaces.transformer_space(fixed, optimiser, end=base.tokenizer.end),
-        spaces.transformer_space(
-            fixed, optimiser, num_updates=config.fit_updates, fit_rows=rows, end=base.tokenizer.end
+        (spaces.transformer_space(fixed, payoff_adam, end=end), payoff_adam),
+        (
+            spaces.transformer_space(
+                fixed, label_adam, num_updates=config.fit_updates, fit_rows=rows, end=end
+            ),
+            label_adam,
         ),
-        optimiser,
     )
 
 
@@ -223,8 +228,8 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
             one,
         )
     )
-    space = world.payoff_space if method.queries else world.label_space
-    state = algorithm.init(spaces.start(world.fixed, world.optimiser))
+    space, optimiser = world.payoffs if method.queries else world.labels
+    state = algorithm.init(spaces.start(world.fixed, optimiser))
     key, judging = jax.random.split(jax.random.fold_in(jax.random.key(config.seed + 2), seed))
     track = Track([], [], [])
     for index in range(config.queries // asks + 1):
@@ -245,6 +250,7 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
             num_responses=config.responses,
             length=config.size,
             end=world.base.tokenizer.end,
+            soft_labels=config.soft_labels,
         )
         state, _ = algorithm.step(jax.random.fold_in(key, index), state, oracle, space)
     return track, state.policy
@@ -272,7 +278,7 @@ def against_reference(
         end=world.base.tokenizer.end,
     )
     rates = prompt_win_rates(world.judge, [own, reference])
-    ratio = own.log_prob - world.payoff_space.log_prob(REFERENCE, own).astype(own.log_prob.dtype)
+    ratio = own.log_prob - world.payoffs[0].log_prob(REFERENCE, own).astype(own.log_prob.dtype)
     return float(rates[:, 0, 1].mean()), float(ratio.mean())
 
 
