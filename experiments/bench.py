@@ -10,7 +10,11 @@ from typing import Any
 from experiments import commands, io, records
 from experiments.provenance import provenance
 
-MODULES = {"tabular": "experiments.bench_tabular", "cpl": "experiments.bench_cpl"}
+MODULES = {
+    "tabular": "experiments.bench_tabular",
+    "cpl": "experiments.bench_cpl",
+    "transformer": "experiments.bench_transformer",
+}
 
 
 def main(command: commands.Bench) -> None:

@@ -87,9 +87,9 @@ class Games:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Time exact runs of every algorithm, or updates of CPL on a network."""
+    """Time exact runs of every algorithm, updates of CPL on a network, or language models."""
 
-    target: Positional[Literal["tabular", "cpl"]]
+    target: Positional[Literal["tabular", "cpl", "transformer"]]
     """What to time."""
     quick: bool = False
     """Smaller sizes, fewer repeats."""
