@@ -39,7 +39,6 @@ from nlhf.transformer.responses import Responses, flat, length
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DEFAULT = ("egpo", "nash_mirror_prox", "nash_md", "xpo", "vpo", "dpo")
 CONTINUATIONS = 10  # of a prompt, for the share of prompts with a cycle
 REFERENCE_NAME = "reference"
 
@@ -76,7 +75,7 @@ class Config:
 
     seeds: int = 3
     data: str | None = None
-    methods: tuple[str, ...] = DEFAULT
+    methods: tuple[str, ...] = tuple(METHODS)
     prompts: int = 16
     responses: int = 4
     size: int = 48

@@ -62,10 +62,11 @@ METHODS: dict[str, Method] = {
     "egpo": Method(lambda n: egpo(n.step_size, n.beta), 2),
     "nash_mirror_prox": Method(lambda n: nash_mirror_prox(n.step_size, n.beta), 2),
     "nash_md": Method(lambda n: nash_md(n.step_size, n.beta), 1),
-    # α of the order β/√T a comparison (arXiv:2405.21046, Theorem 3.1); VPO's, once beside the sum, likewise
+    # α = β/√T a comparison, T in all (order of arXiv:2405.21046, Theorem 3.1)
     "xpo": Method(lambda n: _xpo(n, n.beta / n.total**0.5), 0),
     "xpo_plain": Method(lambda n: _xpo(n, 0.0), 0),
-    "vpo": Method(lambda n: vpo(n.total**0.5, n.beta, buffer(n.total, response=n.response)), 0),
+    # of the order √T; but α = √T itself runs away here: nothing holds log π of the reference's responses up
+    "vpo": Method(lambda n: vpo(n.beta * n.total**0.5, n.beta, buffer(n.total, response=n.response)), 0),
     "dpo": Method(lambda n: dpo(n.beta, 0.0, buffer(n.total, response=n.response)), 0),
 }
 

@@ -36,10 +36,10 @@ TINY = {
 def made_up() -> Result:
     config = Config(seeds=2)
     names = list(config.methods)
-    rates = np.full((5, 7, 7), 0.5)
-    for place in range(1, 7):
-        rates[:, place, 0] = 0.5 + 0.04 * place
-        rates[:, 0, place] = 0.5 - 0.04 * place
+    rates = np.full((5, 8, 8), 0.5)
+    for place in range(1, 8):
+        rates[:, place, 0] = 0.5 + 0.03 * place
+        rates[:, 0, place] = 0.5 - 0.03 * place
     curves = [
         Curve(name, [0, 640, 1280], [[0.5, 0.6, 0.7], [0.5, 0.62, 0.72]], [[0.0, 2.0, 4.0], [0.0, 2.5, 4.5]])
         for name in names
@@ -66,7 +66,7 @@ def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     figure = story_judges.plot(drawn)
     assert len(figure.axes) == 4
     lines = story_judges.table(drawn).splitlines()
-    (row,) = [line for line in lines if line.startswith("online DPO ") and "74.0 to 74.0" in line]
+    (row,) = [line for line in lines if line.startswith("online DPO ") and "71.0 to 71.0" in line]
     assert "70.0, 72.0" in row
     assert "4.25" in row  # KL, mean of both seeds
     assert "25.0 % of prompts with a circle" in "\n".join(lines)
