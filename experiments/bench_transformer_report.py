@@ -146,7 +146,7 @@ class Result:
       limits: what the machine can do, by threads.
       rows: case by case.
       starts: model by model.
-      flax: seconds of a training step with flax and without, and the difference of their losses.
+      flax: core seconds of a training step with flax and without, and the difference of their losses.
     """
 
     config: Config
