@@ -29,7 +29,7 @@ endif
 
 # a stamp is made only after a whole install, and made anew when the dependencies change
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(INSTALL) -e '.[lm]'
+	$(INSTALL) -e '.[lm,judges]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

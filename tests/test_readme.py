@@ -22,7 +22,7 @@ def test_a_block_runs(code):
 
 
 def test_all_blocks_are_found():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 def test_every_learner_is_in_the_table():
