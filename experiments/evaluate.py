@@ -183,7 +183,11 @@ def _load(runs: Sequence[pathlib.Path]) -> tuple[list[Any], Base]:
             base = reference
             continue
         same = reference.config == base.config and jax.tree.all(
-            jax.tree.map(lambda one, other: bool((one == other).all()), reference.params, base.params)
+            jax.tree.map(
+                lambda one, other: np.array_equal(np.asarray(one), np.asarray(other)),
+                reference.params,
+                base.params,
+            )
         )
         if not same:
             raise InputError(

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import pathlib
-import shutil
 import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from lm_runs import command, make_base, pairs, prompts
+from lm_runs import CONFIG, command, pairs, prompts
 
 from experiments import evaluate, records, train
 from experiments.commands import Evaluate
@@ -18,9 +18,10 @@ from experiments.train_data import load_data
 from experiments.train_state import PolicyPart, TrainState
 from nlhf.errors import InputError
 from nlhf.policies import Trained
-from nlhf.transformer import checkpoint
+from nlhf.transformer import checkpoint, model
 from nlhf.transformer.checkpoint_import import load_model
 from nlhf.transformer.loop import CHECKPOINTS
+from nlhf.transformer.weights_export import save_model
 
 CIRCLE = "python:letters:circle"
 
@@ -67,7 +68,18 @@ def write_run(folder, place, params, **changes):
 def place(tmp_path_factory):
     """A base, a run that has not moved from it, and one for each letter."""
     folder = tmp_path_factory.mktemp("evaluate")
-    make_base(folder / "base")
+    random = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), CONFIG))  # compiles nothing
+    base = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.asarray(
+            np.ones(leaf.shape)
+            if "norm" in jax.tree_util.keystr(path)
+            else 0.02 * random.normal(size=leaf.shape),
+            leaf.dtype,
+        ),
+        shapes,
+    )
+    save_model(folder / "base", base, CONFIG, begin=256, end=257)
     prompts(folder / "prompts.jsonl", 20)
     pairs(folder / "pairs.jsonl", 20)
     params, _ = load_model(folder / "base")
@@ -139,13 +151,9 @@ def test_prompts_that_another_run_trained_on_are_told(nlhf, place):
 
 def test_what_cannot_be_evaluated_is_refused(refused, place):
     params, _ = load_model(place / "base")
-    shutil.copytree(place / "base", place / "wider")
     weights = {**params, "final_norm": 2 * params["final_norm"]}
-    from nlhf.transformer.weights_export import save_model
-
-    shutil.rmtree(place / "wider")
-    save_model(place / "wider", weights, load_model(place / "base")[1], begin=256, end=257)
-    write_run(place / "foreign", place, weights, model=place / "wider")
+    save_model(place / "other_base", weights, load_model(place / "base")[1], begin=256, end=257)
+    write_run(place / "foreign", place, weights, model=place / "other_base")
     write_run(place / "labels", place, params, judge="data", data=place / "pairs.jsonl")
     refused("evaluate", place / "a", place / "foreign", "--judge", CIRCLE, says=["foreign", "other weights"])
     refused("evaluate", place / "labels", says=["learned from labels", "--judge"])
