@@ -14,6 +14,8 @@ learners take ``fit_updates``, on minibatches of all comparisons so far. A payof
 of labels: BK(K - 1)/2 pairs instead of BK/2.
 
 Win rates are measured on prompts that no run trained on, with fresh responses of both sides.
+Intervals are over prompts; seeds differ by more, so they are shown one by one. Step sizes, learning rates and
+the weight of VPO's optimism were chosen by the first seed.
 """
 
 from __future__ import annotations
