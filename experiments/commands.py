@@ -165,6 +165,14 @@ class Train:
         str | None, arg(metavar="data=N,fsdp=N,tensor=N", help_behavior_hint="(default: data=1)")
     ] = None
     """How the devices are laid out; data x fsdp splits batches, fsdp and tensor split the parameters."""
+    processes: Annotated[int, arg(metavar="N")] = 1
+    """Processes of this run, on one machine or several; each is started with the same command."""
+    process: Annotated[int, arg(metavar="I")] = 0
+    """Which of them this is, from 0; 0 serves the others and writes the folder, which all must see."""
+    coordinator: Annotated[
+        str | None, arg(metavar="HOST:PORT", help_behavior_hint="(default: port 29400 of this machine)")
+    ] = None
+    """Where process 0 listens; without authentication."""
     steps: Annotated[int, arg(metavar="N")] = 100
     """Steps of the whole run, >= 1."""
     batch: Annotated[int, arg(metavar="B")] = 32

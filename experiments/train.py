@@ -16,7 +16,18 @@ from experiments.language_model import BASE, RUN, load_base
 from experiments.lock import LOCK, acquire, release
 from nlhf.errors import InputError
 
-FREE = ("steps", "save_every", "keep", "tensorboard", "out", "mesh", "evaluate_every")
+FREE = (
+    "steps",
+    "save_every",
+    "keep",
+    "tensorboard",
+    "out",
+    "mesh",
+    "evaluate_every",
+    "processes",
+    "process",
+    "coordinator",
+)
 COUNTS = (
     *("steps", "batch", "prompt_length", "response_length", "updates", "held_out", "evaluate_every"),
     *("save_every", "keep", "rows", "lora", "replay"),
@@ -43,11 +54,23 @@ def main(command: Train) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    if command.process:  # the folder is process 0's
+        return _joined(command, folder)
     descriptor = acquire(folder)
     try:
-        return _train(command, folder)
+        return _joined(command, folder)
     finally:
         release(folder, descriptor)
+
+
+def _joined(command: Train, folder: pathlib.Path) -> int:
+    if command.processes == 1:
+        return _train(command, folder)
+    from nlhf.transformer import distributed
+
+    distributed.start(command.coordinator, command.processes, command.process)
+    with distributed.together():
+        return _train(command, folder)
 
 
 def check(command: Train) -> None:
@@ -62,6 +85,10 @@ def check(command: Train) -> None:
     for name in COUNTS:
         _range(command, name, 1, whole=True)
     _range(command, "responses", 2, whole=True)
+    _range(command, "processes", 1, whole=True)
+    _range(command, "process", 0, command.processes - 1, whole=True)
+    if command.processes > 1 and command.model is None:
+        raise InputError("a preset is pretrained by one process; train it once, and give its base as --model")
     _range(command, "warmup", 0, whole=True)
     _range(command, "seed", 0, whole=True)
     for name in ("learning_rate", "clip"):
@@ -105,6 +132,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     from experiments.train_data import load_data, needs_pairs
     from experiments.train_judge import DEFAULT, build_judge
     from nlhf.transformer import sharding
+    from nlhf.transformer.judges.protocol import plain_errors
     from nlhf.transformer.loop import Messages, run_steps
     from nlhf.transformer.restore import Best
 
@@ -126,7 +154,8 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     settings |= {"algorithm": name, **chosen}
     if command.decay:
         settings["decay_steps"] = command.steps
-    _begin(folder, settings)
+    if command.process == 0:
+        _begin(folder, settings)
     base = load_base(command.preset, command.model, folder, command.dtype, command.remat, command.seed, _say)
     mesh = sharding.parse_mesh(command.mesh or f"data={jax.device_count()}")
     sharding.check_mesh(mesh, base.config, command.batch)
@@ -141,7 +170,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
         lambda rows: sharding.place_batch(rows, mesh),
         sharding.share(mesh),
     )
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), plain_errors():
         if name is None:
             run = train_steps.judge_run(command, base, data, placing)
         else:
@@ -164,6 +193,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
                 best=Best(*run.best),
                 position=lambda made: made * command.batch,
                 tensorboard=command.tensorboard,
+                layout=" ".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
                 messages=Messages(report.line, report.step),
             )
         finally:

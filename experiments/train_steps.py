@@ -87,6 +87,17 @@ def _rows(command: Train, data: Any, index: int, placing: Placing) -> tuple[Any,
     return jax.tree.map(lambda leaf: leaf[chosen], data), chosen
 
 
+def _own(tree: Any, placing: Placing) -> Any:
+    """Place all rows of a tree that every process has, each feeding its part."""
+    part, parts = placing.share
+
+    def slice_of(leaf: Any) -> Any:
+        size = len(leaf) // parts
+        return leaf[part * size : (part + 1) * size]
+
+    return placing.rows(jax.tree.map(slice_of, tree))
+
+
 def preference_run(
     command: Train,
     name: str,
@@ -148,7 +159,7 @@ def preference_run(
         values: Values = {"queries": info.queries}
         if (index + 1) % command.evaluate_every == 0 or index + 1 == command.steps:
             if judge is None:
-                values |= judge_pairs(fixed, space, new.policy, placing.rows(data.held_out))
+                values |= judge_pairs(fixed, space, new.policy, _own(data.held_out, placing))
             else:
                 values |= compare_with_reference(
                     jax.random.fold_in(jax.random.key(command.seed + 1), index),
@@ -156,7 +167,7 @@ def preference_run(
                     space,
                     new.policy,
                     judge,
-                    placing.rows(data.held_out),
+                    _own(data.held_out, placing),
                     command.response_length,
                     end,
                 )

@@ -71,6 +71,7 @@ def run_steps(
     position: Callable[[int], int] = lambda index: index,
     limit: float = float("inf"),
     tensorboard: bool = False,
+    layout: str = "",
     messages: Messages | None = None,
 ) -> Ended:
     """Make steps until there are ``num_steps``, from the newest intact checkpoint on if there is one.
@@ -88,6 +89,8 @@ def run_steps(
       position: ``position(steps made)``, examples drawn so far; saved for whoever reads the checkpoint.
       limit: KL to the reference (the value ``kl``) above which a warning is due, nats.
       tensorboard: whether to write its files as well.
+      layout: of the devices; where it is not that of the checkpoint, bits may differ from there on, which is
+        told.
       messages: whom to tell.
 
     Returns:
@@ -111,6 +114,8 @@ def run_steps(
             for line in found.damaged:
                 tell.line(f"passed over {line}")
             tell.line(f"goes on after step {made}")
+            if found.extra["layout"] != layout:
+                tell.line(f"was saved on {found.extra['layout']}, now {layout}: bits may differ from here on")
         with contextlib.ExitStack() as files:
             # one process writes the log of all
             log = None
@@ -139,9 +144,8 @@ def run_steps(
                 # asked once a step, so that a stop is always saved
                 ending = made >= num_steps or stop.requested
                 if ending or made % save_every == 0:
-                    checkpoint.save(
-                        store, made, state, metrics=values, extra={"position": int(position(made))}
-                    )
+                    extra = {"position": int(position(made)), "layout": layout}
+                    checkpoint.save(store, made, state, metrics=values, extra=extra)
                 watchdog.beat()
         checkpoint.wait(store)
     return Ended(state, made, stop.code)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -127,6 +128,8 @@ def test_the_loss_of_labelled_pairs_falls(place):
         ({"mode": "sft"}, "--judge is given, but --mode sft takes none"),
         ({"mode": "reward", "judge": None, "lora": 2}, "a judge is trained whole"),
         ({"preset": "tiny"}, "give one of them"),
+        ({"process": 1}, "--process is 1"),
+        ({"processes": 2, "model": None}, "pretrained by one process"),
         ({"data": None}, "give them with --data"),
         ({"judge": "population:beauty"}, "no criterion 'beauty'"),
         ({"judge": "table"}, "enumerable language"),
@@ -192,6 +195,51 @@ def test_a_second_run_in_the_folder_is_told_at_once(place):
         assert main(words) == 3
     finally:
         release(place / "run", held)
+
+
+def run_processes(words, number, devices):
+    flags = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    extra = [] if number == 1 else ["--processes", str(number), "--coordinator", f"127.0.0.1:{port}"]
+    started = [
+        subprocess.Popen(
+            [*words, *extra, *(["--process", str(index)] if extra else [])],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=flags,
+        )
+        for index in range(number)
+    ]
+    try:
+        told = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * number, told
+    return told
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(place):
+    words = [sys.executable, "-m", "experiments", "train", "--model", str(place / "base"), "--data"]
+    words += [str(place / "prompts.jsonl"), "--judge", CRITERIA, "--batch", "4", "--held-out", "4"]
+    words += ["--prompt-length", "12", "--response-length", "6", "--steps", "3", "--evaluate-every", "1"]
+    run_processes([*words, "--out", str(place / "two")], 2, 1)
+    run_processes([*words, "--out", str(place / "one")], 1, 2)
+    two, one = (policy(place / name) for name in ("two", "one"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), two, one)
+    assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), two, load_base(place)))) > 1e-4
+    for name in ("win_rate", "kl"):
+        logs = [
+            [line[name] for line in read_lines(place / each / "metrics.jsonl")] for each in ("two", "one")
+        ]
+        np.testing.assert_allclose(*logs, atol=1e-4)
+
+
+def load_base(place):
+    return load_policy(place / "one")[1].params
 
 
 @pytest.mark.slow
