@@ -70,7 +70,7 @@ class Reproduce:
     data: Annotated[
         Path | None, arg(metavar="DIR", help_behavior_hint="(default: what the package embeds)")
     ] = None
-    """Folder of the data, for the figures that read some (people-vs-models, cpl-cartpole)."""
+    """Folder of the data, for the figures that read some (people-vs-models, cpl-cartpole, story-judges)."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/NAME)")] = None
     """Folder of the results."""
     redraw: bool = False
