@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 from experiments import records
 from experiments.commands import Train
+from experiments.io import write_files
 from experiments.language_model import BASE, RUN, load_base
 from experiments.lock import LOCK, acquire, release
 from nlhf.errors import InputError
@@ -155,7 +155,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     if command.decay:
         settings["decay_steps"] = command.steps
     if command.process == 0:
-        _begin(folder, settings)
+        _check_folder(folder, settings)
     base = load_base(command.preset, command.model, folder, command.dtype, command.remat, command.seed, _say)
     mesh = sharding.parse_mesh(command.mesh or f"data={jax.device_count()}")
     sharding.check_mesh(mesh, base.config, command.batch)
@@ -179,6 +179,8 @@ def _train(command: Train, folder: pathlib.Path) -> int:
                 assert command.judge is not None
                 judge, traceable = build_judge(command.judge, base)
             run = train_steps.preference_run(command, name, chosen, base, data, judge, traceable, placing)
+        if command.process == 0:
+            _write_settings(folder, settings)
         report = _Report(command)
         try:
             ended = run_steps(
@@ -205,33 +207,36 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     return ended.code
 
 
-def _begin(folder: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Write what run this is, or check that the folder is that run's."""
-    path = folder / RUN
-    if not path.exists():
-        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
-        if foreign:
-            raise InputError(
-                f"{folder}: holds {foreign[0]} but no {RUN}, so no run of nlhf train; choose another --out"
-            )
-        temporary = folder / f".{RUN}.tmp"
-        try:
-            with temporary.open("w", encoding="utf-8") as stream:
-                json.dump({"kind": "train", "settings": settings}, stream, indent=2)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-        return
+def _check_folder(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that is not this run's."""
     from experiments.language_model import read_run
     from nlhf.transformer.digest import differences
 
-    told = differences(read_run(folder)["settings"], settings, FREE)
-    if told:
+    if (folder / RUN).exists():
+        told = differences(read_run(folder)["settings"], settings, FREE)
+        if told:
+            raise InputError(
+                f"{folder}: is a run with other settings ({'; '.join(told)[:400]}); give those, or another "
+                "--out"
+            )
+        return
+    # what a killed process was about to write is ours too
+    ours = (f".{RUN}.tmp", f".{BASE}.")
+    foreign = sorted(
+        entry.name for entry in folder.iterdir() if entry.name not in OURS and not entry.name.startswith(ours)
+    )
+    if foreign:
         raise InputError(
-            f"{folder}: is a run with other settings ({'; '.join(told)[:400]}); give those, or another --out"
+            f"{folder}: holds {foreign[0]} but no {RUN}, so no run of nlhf train; choose another --out"
         )
+
+
+def _write_settings(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Say what run this is, once all that it needs could be read: a mistake in a command leaves no trace."""
+    if (folder / RUN).exists():
+        return
+    content = json.dumps({"kind": "train", "settings": settings}, indent=2) + "\n"
+    write_files(folder, {RUN: content.encode()})
 
 
 class _Report:

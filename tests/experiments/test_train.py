@@ -174,6 +174,12 @@ def test_every_number_has_an_effect_or_is_refused(place):
     assert taken == options
 
 
+def test_a_mistake_in_a_command_leaves_no_run_behind(place):
+    with pytest.raises(InputError, match="cannot be read"):
+        train.main(command(place, data=place / "promts.jsonl"))
+    assert os.listdir(place / "run") == []
+
+
 def test_foreign_folders_are_left_alone(place):
     (place / "run").mkdir()
     (place / "run" / "thesis.tex").write_text("mine")
