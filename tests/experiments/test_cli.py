@@ -101,12 +101,15 @@ def test_interrupt_while_working_leaves_nothing_behind(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments", *map(str, words)], stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while not (out / ".lock").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / ".lock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # it would count for ever
     assert process.returncode == 130
     assert err == "nlhf: interrupted\n"
     assert not out.exists()
