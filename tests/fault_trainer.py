@@ -1,4 +1,4 @@
-"""A small run to be killed: Adam on a regression whose data and noise come from typed keys.
+"""A small run to be killed: the loop of all runs, on Adam and a regression with noise from typed keys.
 
 python tests/fault_trainer.py FOLDER [--steps 40] [--save-every 1] [--keep 3] [--size 700] [--poison STEP]
 [--sleep SECONDS], or python tests/fault_trainer.py --serve to run one such line of standard input after the
@@ -35,9 +35,9 @@ def load():
     import optax
     from orbax.checkpoint import v1
 
-    from nlhf.transformer import checkpoint, metrics, stop
+    from nlhf.transformer import loop
 
-    return jax, optax, v1, checkpoint, metrics, stop
+    return jax, optax, v1, loop
 
 
 def train(options):
@@ -48,9 +48,8 @@ def train(options):
     import jax.numpy as jnp
     import optax
 
-    from nlhf.transformer import checkpoint, digest
-    from nlhf.transformer.metrics import Metrics
-    from nlhf.transformer.stop import Stop, Watchdog
+    from nlhf.transformer import digest
+    from nlhf.transformer.loop import Messages, run_steps
 
     size = options.size
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
@@ -83,36 +82,35 @@ def train(options):
 
     update = jax.jit(update, donate_argnums=0)
     config = {"size": size, "optimiser": {"rate": 1e-2}, "steps": options.steps, "seed": 0}
-    store = checkpoint.open_store(
-        options.folder / "checkpoints", keep=options.keep, config=config, free=["steps"]
+
+    begun = []
+
+    def step(index, state):
+        if not begun:  # through with resuming: whoever means to kill this may begin
+            begun.append(index)
+            print(f"begins at {index}", flush=True)
+        state, value = update(state)
+        if index + 1 == options.poison:
+            weight = state.params["weight"].at[3, 5].set(jnp.nan)
+            state = state._replace(params={**state.params, "weight": weight})
+        return state, {"loss": value}
+
+    ended = run_steps(
+        options.folder,
+        jax.jit(init)(jax.random.key(0)),
+        step,
+        num_steps=options.steps,
+        config=config,
+        free=["steps"],
+        save_every=options.save_every,
+        keep=options.keep,
+        messages=Messages(
+            lambda line: print(line, flush=True), lambda index, values, seconds: time.sleep(options.sleep)
+        ),
     )
-    with store, Stop() as stop, Watchdog():
-        state = jax.jit(init)(jax.random.key(0))
-        found = checkpoint.resume(store, state)
-        step = 0
-        if found is not None:
-            step, state = found.step, found.state
-            assert found.extra == {"position": step}
-            for line in found.damaged:
-                print(f"passed over {line}", flush=True)
-        print(f"begins at {step}", flush=True)
-        with Metrics(options.folder, None if found is None else step) as log:
-            ending = step == options.steps
-            while not ending:
-                began = time.perf_counter()
-                state, value = update(state)
-                step += 1
-                if step == options.poison:
-                    weight = state.params["weight"].at[3, 5].set(jnp.nan)
-                    state = state._replace(params={**state.params, "weight": weight})
-                log.write(step, {"loss": value}, {"seconds": time.perf_counter() - began})
-                ending = step == options.steps or stop.requested  # asked once, so that a stop is always saved
-                if ending or step % options.save_every == 0:
-                    checkpoint.save(store, step, state, extra={"position": step})
-                time.sleep(options.sleep)
-        checkpoint.wait(store)
-        print(f"ends at {step}: {digest.total(digest.state_digests(digest.named_leaves(state)))}", flush=True)
-    return stop.code
+    total = digest.total(digest.state_digests(digest.named_leaves(ended.state)))
+    print(f"ends at {ended.step}: {total}", flush=True)
+    return ended.code
 
 
 def run(words):

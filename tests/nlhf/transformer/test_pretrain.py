@@ -38,10 +38,10 @@ def test_the_loss_falls_towards_what_the_language_has():
     texts = encode_texts(["abab" * (1 + index % 3) for index in range(24)], tokenizer, 14)
     start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), model.init(jax.random.key(0), CONFIG))
     before = mean_loss(start, texts)
-    params, losses = pretrain(start, CONFIG, texts, num_steps=60, batch=8, learning_rate=1e-2)
+    params, losses = pretrain(start, CONFIG, texts, num_steps=100, batch=8, learning_rate=1e-2)
     np.testing.assert_allclose(losses[0], before, atol=0.1)
-    # all that is to be guessed is where a text ends: log 3 and log 2 nats in 9 tokens
-    assert mean_loss(params, texts) < 0.5
+    # all that is to be guessed is where a text ends: log 3 nats in 9 tokens; a uniform letter costs 0.7
+    assert mean_loss(params, texts) < 0.4
     assert abs(mean_loss(start, texts) - before) < 1e-6  # the start is left as it was
-    again, _ = pretrain(start, CONFIG, texts, num_steps=60, batch=8, learning_rate=1e-2)
+    again, _ = pretrain(start, CONFIG, texts, num_steps=100, batch=8, learning_rate=1e-2)
     jax.tree.map(np.testing.assert_array_equal, params, again)

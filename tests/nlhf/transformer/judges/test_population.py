@@ -82,7 +82,7 @@ def test_the_majority_of_three_criteria_has_a_cycle_that_no_single_one_has():
 
 
 def test_other_weights_compile_nothing():
-    compiled = jax.jit(preferences)
+    compiled = jax.jit(lambda judge, responses: preferences(judge, responses))  # a cache of its own
     given = responses(CYCLE)
     for weights in ([1, 1], [1, 3]):
         found = compiled(population(FIVE[:2], DECODE, weights=weights), given)[0]
