@@ -14,6 +14,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+# Three quarters of a test's time are XLA's, compiling programs that run for a moment. These choose the quicker of
+# its two code generators and spare LLVM's slow passes: half the time in all. The slow tests compile as users do.
+QUICK_COMPILATION = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how programs are compiled, before the first one is."""
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", QUICK_COMPILATION)
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The folder of development data named by NLHF_SHARED; in CI its absence is a failure, not a skip."""
