@@ -14,8 +14,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-# Three quarters of a test's time are XLA's, compiling programs that run for a moment. These choose the quicker of
-# its two code generators and spare LLVM's slow passes: half the time in all. The slow tests compile as users do.
+# Three quarters of a test's time are XLA's, compiling programs that run for a moment. These choose the
+# quicker of its two code generators and spare LLVM's slow passes: half the time in all. The slow tests, and
+# programs that are started with an environment of their own, compile as users do.
 QUICK_COMPILATION = (
     "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 "
     "--xla_llvm_disable_expensive_passes=true"
@@ -23,9 +24,14 @@ QUICK_COMPILATION = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how programs are compiled, before the first one is."""
+    """Choose how programs are compiled, before the first one is, and keep them for the next run."""
     if config.option.markexpr == "not slow":
         os.environ.setdefault("XLA_FLAGS", QUICK_COMPILATION)
+    # a folder a worker: two that write the same file at once could read it half written
+    kept = config.cache.mkdir(f"xla-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from nlhf.transformer.sharding import constrain, row_parts
 
 Array = jax.Array
 Component = tuple[Any, Any]  # parameters of a model, and its weight in a geometric mixture
-CHUNK = 1 << 22  # logits at a time; 16 MiB in float32
+CHUNK = 1 << 23  # logits at a time; 32 MiB in float32
 
 
 def log_prob(params: Any, config: ModelConfig, responses: Responses, *, chunk: int = CHUNK) -> Array:
@@ -56,23 +56,27 @@ def token_log_prob(
 
     def part(rows: tuple[list[Array], Array]) -> Array:
         scores = mixture_logits(heads, weights, config, rows[0])
-        chosen = jnp.take_along_axis(scores, rows[1][:, None], axis=-1)[:, 0]
+        chosen = jnp.take_along_axis(scores, rows[1][..., None], axis=-1)[..., 0]
         return chosen - jax.nn.logsumexp(scores, axis=-1)
 
-    size = max(1, chunk // config.vocabulary)
     parts = row_parts(shape[0])
-    if picked.shape[0] <= size * parts:
+    rows = picked.shape[0] // parts
+    chunks = -(-rows * config.vocabulary // max(chunk, config.vocabulary))
+    if chunks == 1:
         values = part((states, picked))
     else:
+        size = -(-rows // chunks)
+
         # each device goes through its own rows: chunks across devices would be fetched from one by one
         def beside(leaf: Array) -> Array:
-            split = leaf.reshape(parts, -1, *leaf.shape[1:]).swapaxes(0, 1)
+            split = leaf.reshape(parts, rows, *leaf.shape[1:])
+            split = jnp.pad(split, ((0, 0), (0, chunks * size - rows)) + ((0, 0),) * (leaf.ndim - 1))
+            split = split.reshape(parts, chunks, size, *leaf.shape[1:]).swapaxes(0, 1)
             return constrain(split, None, "rows")
 
-        # jax.lax.map takes the rows in even batches and the rest by itself; logits are made anew going back
-        values = jax.lax.map(
-            jax.checkpoint(part), jax.tree.map(beside, (states, picked)), batch_size=size
-        ).swapaxes(0, 1)
+        # logits are made anew going back
+        found = jax.lax.map(jax.checkpoint(part), jax.tree.map(beside, (states, picked)))
+        values = found.swapaxes(0, 1).reshape(parts, chunks * size)[:, :rows]
     return jnp.where(tokens >= 0, values.reshape(shape), jnp.zeros((), values.dtype))
 
 

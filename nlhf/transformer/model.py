@@ -34,6 +34,7 @@ from nlhf.transformer.attention import (
     turn,
 )
 from nlhf.transformer.config import ModelConfig, wide
+from nlhf.transformer.products import KEPT, product, wide_product
 from nlhf.transformer.sharding import constrain
 
 Array = jax.Array
@@ -54,7 +55,7 @@ class Block(nn.Module):
         projection = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
         normed = norm(x, self.param("attention_norm", nn.initializers.ones, (c.width,)), c)
         qkv = self.param("qkv", projection, (c.width, c.kv_heads, c.group + 2, c.head_width))
-        heads = jnp.einsum("bsd,dhgw->bshgw", normed, qkv.astype(dtype))
+        heads = product("bsd,dhgw->bshgw", normed, qkv)
         if c.qkv_bias:
             shape = (c.kv_heads, c.group + 2, c.head_width)
             heads = heads + self.param("qkv_bias", nn.initializers.zeros, shape).astype(dtype)[None, None]
@@ -68,15 +69,16 @@ class Block(nn.Module):
         mixed, cache = self.attend(context, cache, query, key, value)
         back = nn.initializers.lecun_normal(in_axis=(0, 1, 2), out_axis=3)
         out = self.param("out", back, (c.kv_heads, c.group, c.head_width, c.width))
-        x = constrain(x + jnp.einsum("bshgw,hgwd->bsd", mixed, out.astype(dtype)), "rows")
+        x = constrain(x + product("bshgw,hgwd->bsd", mixed, out), "rows")
         normed = norm(x, self.param("mlp_norm", nn.initializers.ones, (c.width,)), c)
         spread = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
         gate_up = self.param("gate_up", spread, (c.width, 2, c.hidden))
-        both = jnp.einsum("bsd,dnf->bsnf", normed, gate_up.astype(dtype))
+        both = product("bsd,dnf->bsnf", normed, gate_up)
         both = constrain(both, "rows", None, None, "hidden")
-        hidden = jax.nn.silu(both[..., 0, :]) * both[..., 1, :]
+        precise = both.astype(wide(c))
+        hidden = (jax.nn.silu(precise[..., 0, :]) * precise[..., 1, :]).astype(dtype)
         down = self.param("down", nn.initializers.lecun_normal(), (c.hidden, c.width))
-        return constrain(x + jnp.einsum("bsf,fd->bsd", hidden, down.astype(dtype)), "rows"), cache
+        return constrain(x + product("bsf,fd->bsd", hidden, down), "rows"), cache
 
 
 class Decoder(nn.Module):
@@ -93,8 +95,11 @@ class Decoder(nn.Module):
         if not c.tied:
             self.param("head", nn.initializers.lecun_normal(), (c.width, c.vocabulary))
         x = embed(embedding, c, tokens)
+        # products with weights are kept for the backward pass; all else is made anew, which is faster than
+        # to store and fetch it
+        policy = None if c.remat else jax.checkpoint_policies.save_only_these_names(KEPT)
         layers = nn.scan(
-            nn.remat(Block) if c.remat else Block,
+            nn.remat(Block, prevent_cse=False, policy=policy),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
@@ -168,8 +173,12 @@ def logits(params: Parameters, config: ModelConfig, states: Array) -> Array:
       config: of the model.
       states: ``[..., D]``.
     """
-    head = params["embedding"].T if config.tied else params["head"]
-    return jnp.matmul(states, head.astype(states.dtype), preferred_element_type=wide(config))
+    flat = states.reshape(-1, states.shape[-1])
+    if config.tied:
+        scores = wide_product("nd,vd->nv", flat, params["embedding"])
+    else:
+        scores = wide_product("nd,dv->nv", flat, params["head"])
+    return scores.reshape(*states.shape[:-1], -1)
 
 
 def apply(params: Parameters, config: ModelConfig, tokens: Array) -> Array:
