@@ -64,6 +64,7 @@ def shrink(config: Config) -> Config:
         models=("1M",),
         threads=config.threads[-1:],
         cases=tuple(case for case in config.cases if case in ("sampler", "nash_md", "dpo")),
+        our_dtypes=config.our_dtypes[:1],
         peer_dtypes=config.peer_dtypes[:1],
         prompt=min(config.prompt, 16),
         response=min(config.response, 16),

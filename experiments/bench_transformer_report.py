@@ -16,6 +16,7 @@ TARGETS: dict[str, tuple[float | None, float | None]] = {
     "dpo": (4.0, 2.5),
 }
 WARM, FLAX = 8.0, 0.05
+SHORT = {"float32": "f32", "bfloat16": "bf16", "autocast": "autocast"}
 QUIET = 0.05  # share of the cores that other programs may take in a measurement to be believed
 
 
@@ -41,7 +42,7 @@ class Config:
     models: tuple[str, ...] = ("15M", "48M")
     threads: tuple[int, ...] = (1, 2)
     cases: tuple[str, ...] = ("sampler", "nash_md", "xpo", "online_dpo", "dpo")
-    our_dtypes: tuple[str, ...] = ("float32",)
+    our_dtypes: tuple[str, ...] = ("float32", "bfloat16")
     peer_dtypes: tuple[str, ...] = ("float32", "bfloat16")
     batch: int = 8
     prompt: int = 64
@@ -94,17 +95,24 @@ class Row(NamedTuple):
     @property
     def ours(self) -> Side:
         """Our fastest."""
-        return min((side for side in self.sides if side.name == "ours"), key=lambda side: side.seconds)
+        side = self.side("ours")
+        assert side is not None
+        return side
 
-    def peer(self, dtype: str | None = None) -> Side | None:
-        """Return the peer of a dtype, or the fastest one."""
-        peers = [side for side in self.sides if side.name == "peers" and dtype in (None, side.dtype)]
-        return min(peers, key=lambda side: side.seconds, default=None)
+    def side(self, name: str, dtype: str | None = None) -> Side | None:
+        """Return a side of a dtype, or the fastest of that name."""
+        sides = [side for side in self.sides if side.name == name and dtype in (None, side.dtype)]
+        return min(sides, key=lambda side: side.seconds, default=None)
 
     def ratio(self, dtype: str | None = None) -> float | None:
-        """Times of a peer over ours."""
-        peer = self.peer(dtype)
+        """Times of the peer of a dtype, or of the fastest one, over our fastest."""
+        peer = self.side("peers", dtype)
         return None if peer is None else peer.seconds / self.ours.seconds
+
+    def alike(self, dtype: str) -> float | None:
+        """Times of a peer over ours in the same dtype."""
+        peer, own = self.side("peers", dtype), self.side("ours", dtype)
+        return None if peer is None or own is None else peer.seconds / own.seconds
 
 
 class Limits(NamedTuple):
@@ -166,6 +174,10 @@ def _mib(side: Side | None) -> str:
     return "-" if side is None or side.peak is None else f"{side.peak / 2**20:.0f}"
 
 
+def _share(floor: float, side: Side | None) -> str:
+    return "-" if side is None else f"{floor / side.seconds:.0%}"
+
+
 def _milliseconds(side: Side | None) -> str:
     return "-" if side is None else f"{1e3 * side.seconds:.0f}"
 
@@ -173,32 +185,33 @@ def _milliseconds(side: Side | None) -> str:
 def report(result: Result) -> str:
     """Lay out the result as text: times, memory, and how they stand against the targets."""
     config = result.config
-    header = ["model", "threads", "case", "ours ms"]
-    header += [f"{dtype} ms" for dtype in config.peer_dtypes]
-    header += [*(f"/ {dtype}" for dtype in config.peer_dtypes), "tokens/s", "floor", "agree", "busy"]
+    sides = [("ours", dtype) for dtype in config.our_dtypes]
+    sides += [("peers", dtype) for dtype in config.peer_dtypes]
+    names = [f"{name} {SHORT[dtype]}" for name, dtype in sides]
+    both = [dtype for dtype in config.peer_dtypes if dtype in config.our_dtypes]
+    first = ["model", "threads", "case"]
+    times = [
+        [row.model, str(row.threads), row.case, *(_milliseconds(row.side(*each)) for each in sides)]
+        for row in result.rows
+    ]
+    header = [*first, *(f"{SHORT[dtype]} / {SHORT[dtype]}" for dtype in both), "best / best"]
+    header += ["tokens/s", "floor", "agree", "busy"]
     rows = [
         [
             row.model,
             str(row.threads),
             row.case,
-            _milliseconds(row.ours),
-            *(_milliseconds(row.peer(dtype)) for dtype in config.peer_dtypes),
-            *(_times(row.ratio(dtype)) for dtype in config.peer_dtypes),
+            *(_times(row.alike(dtype)) for dtype in both),
+            _times(row.ratio()),
             f"{_tokens(config, row.case) / row.ours.seconds:.0f}",
-            f"{row.floor / row.ours.seconds:.0%}",
+            _share(row.floor, row.side("ours", "float32")),
             "-" if row.agree is None else f"{row.agree:.0%}",
             "?" if row.busy is None else f"{row.busy:.0%}",
         ]
         for row in result.rows
     ]
     memory = [
-        [
-            row.model,
-            str(row.threads),
-            row.case,
-            _mib(row.ours),
-            *(_mib(row.peer(dtype)) for dtype in config.peer_dtypes),
-        ]
+        [row.model, str(row.threads), row.case, *(_mib(row.side(*each)) for each in sides)]
         for row in result.rows
     ]
     limits = "; ".join(
@@ -209,15 +222,13 @@ def report(result: Result) -> str:
     peers = f"peers: {versions}" if versions else "no peers: name a Python with torch and trl in NLHF_PEERS"
     parts = [
         f"Machine: {result.cores} cores; {limits} (float32)\n{peers}",
-        f"Batch {config.batch}, prompt {config.prompt}, completion {config.response}; fastest of "
-        f"{config.repeats} turns; 2 completions a prompt in a step\n\n"
+        f"Milliseconds of the fastest of {config.repeats} turns; batch {config.batch}, "
+        f"prompt {config.prompt}, completion {config.response}, 2 completions a prompt in a step\n\n"
+        + text.table([*first, *names], times, "<><" + ">" * len(names)),
+        "Times of a peer over ours; tokens/s of our fastest; the floor over ours in float32\n\n"
         + text.table(header, rows, "<><" + ">" * (len(header) - 3)),
         "Memory of the process at most, MiB\n\n"
-        + text.table(
-            ["model", "threads", "case", "ours", *config.peer_dtypes],
-            memory,
-            "<><>" + ">" * len(config.peer_dtypes),
-        ),
+        + text.table([*first, *names], memory, "<><" + ">" * len(names)),
         "Targets\n\n" + text.table(["what", "measured", "target", ""], _targets(result), "<>><"),
     ]
     return "\n\n".join(parts)
@@ -235,12 +246,12 @@ def _targets(result: Result) -> list[list[str]]:
         for dtype, target in zip(("float32", None), TARGETS[row.case], strict=True):
             ratio = row.ratio(dtype)
             if target is not None and ratio is not None:
-                what = f"{place}: {'best peer' if dtype is None else dtype} / ours"
+                what = f"{place}: {'best' if dtype is None else dtype} peer / our best"
                 found.append((what, f"{ratio:.2f} x", f"{target:g} x", ratio >= target, believed))
-        heavy = row.peer("float32")
-        if heavy is not None and heavy.peak and row.ours.peak:
-            share = row.ours.peak / heavy.peak
-            found.append((f"{place}: memory / float32", f"{share:.2f} x", "1 x", share <= 1, True))
+        heavy, own = row.side("peers", "float32"), row.side("ours", "float32")
+        if heavy is not None and heavy.peak and own is not None and own.peak:
+            share = own.peak / heavy.peak
+            found.append((f"{place}: memory, float32 both", f"{share:.2f} x", "1 x", share <= 1, True))
     again = sum(row.recompiled for row in result.rows)
     found.append(("programs compiled after the first call", str(again), "0", again == 0, True))
     for start in result.starts:

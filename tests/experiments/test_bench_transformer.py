@@ -73,18 +73,49 @@ def verdicts(result):
 
 def test_report_says_which_targets_are_met():
     found = verdicts(a_result())
-    assert found["sampler, 15M, threads 2: float32 / ours"] == "missed"  # 4.5 of 5
-    assert found["sampler, 15M, threads 2: best peer / ours"] == "met"  # 3 of 2.5
-    assert found["sampler, 15M, threads 2: memory / float32"] == "met"
+    assert found["sampler, 15M, threads 2: float32 peer / our best"] == "missed"  # 4.5 of 5
+    assert found["sampler, 15M, threads 2: best peer / our best"] == "met"  # 3 of 2.5
+    assert found["sampler, 15M, threads 2: memory, float32 both"] == "met"
     assert found["warm start, 15M (cold 20.0 s)"] == "missed"
     assert found["cost of flax in a step"] == "met"
     assert found["programs compiled after the first call"] == "met"
 
 
+def test_like_is_set_beside_like_and_best_beside_best():
+    """Our bfloat16 takes half the time of our float32: only the best row gains by it."""
+    result = a_result(
+        sides=[
+            side("ours", "bfloat16", 0.05),
+            side("peers", "float32", 0.45),
+            side("peers", "bfloat16", 0.3),
+        ]
+    )
+    row = result.rows[0]
+    np.testing.assert_allclose((row.alike("float32"), row.alike("bfloat16")), (4.5, 6.0))
+    np.testing.assert_allclose((row.ratio("float32"), row.ratio()), (9.0, 6.0))
+    lines = bench_transformer.report(result).splitlines()
+    (ratios,) = [line.split() for line in lines if "4.50" in line]
+    assert ratios == [
+        "15M",
+        "2",
+        "sampler",
+        "4.50",
+        "x",
+        "6.00",
+        "x",
+        "6.00",
+        "x",
+        "10240",
+        "50%",
+        "100%",
+        "0%",
+    ]
+
+
 def test_a_busy_machine_and_more_memory_are_told():
     found = verdicts(a_result(busy=0.5, peak=200 * 2**20))
-    assert found["sampler, 15M, threads 2: best peer / ours"].endswith("measure again")
-    assert found["sampler, 15M, threads 2: memory / float32"] == "missed"
+    assert found["sampler, 15M, threads 2: best peer / our best"].endswith("measure again")
+    assert found["sampler, 15M, threads 2: memory, float32 both"] == "missed"
 
 
 def test_without_peers_the_report_says_how_to_name_them():
