@@ -203,13 +203,13 @@ def test_a_second_run_in_the_folder_is_told_at_once(place):
         release(place / "run", held)
 
 
-def run_processes(words, number, devices):
+def start_processes(words, number, devices):
     flags = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     extra = [] if number == 1 else ["--processes", str(number), "--coordinator", f"127.0.0.1:{port}"]
-    started = [
+    return [
         subprocess.Popen(
             [*words, *extra, *(["--process", str(index)] if extra else [])],
             stderr=subprocess.PIPE,
@@ -218,12 +218,20 @@ def run_processes(words, number, devices):
         )
         for index in range(number)
     ]
+
+
+def wait_for(started):
     try:
         told = [process.communicate(timeout=300)[1] for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0] * number, told
+    return [process.returncode for process in started], told
+
+
+def run_processes(words, number, devices):
+    codes, told = wait_for(start_processes(words, number, devices))
+    assert codes == [0] * number, told
     return told
 
 
@@ -242,6 +250,29 @@ def test_two_processes_are_one_run(place):
             [line[name] for line in read_lines(place / each / "metrics.jsonl")] for each in ("two", "one")
         ]
         np.testing.assert_allclose(*logs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_was_killed_go_on_bit_by_bit(place):
+    words = [sys.executable, "-m", "experiments", "train", "--model", str(place / "base"), "--data"]
+    words += [str(place / "prompts.jsonl"), "--judge", CRITERIA, "--batch", "4", "--held-out", "4"]
+    words += ["--prompt-length", "12", "--response-length", "6", "--steps", "30", "--save-every", "2"]
+    run_processes([*words, "--out", str(place / "whole")], 2, 1)
+    log = place / "killed" / "metrics.jsonl"
+    started = start_processes([*words, "--out", str(place / "killed")], 2, 1)
+    try:
+        while not (log.exists() and log.read_bytes().count(b"\n") > 4):
+            assert started[0].poll() is None, started[0].stderr.read()
+            time.sleep(0.005)
+    finally:
+        started[0].kill()  # the one that writes the log
+    codes, told = wait_for(started)
+    assert 0 not in codes, told
+    assert log.read_bytes().count(b"\n") < 30
+    told = run_processes([*words, "--out", str(place / "killed")], 2, 1)
+    assert "goes on after step" in told[0]
+    jax.tree.map(np.testing.assert_array_equal, policy(place / "killed"), policy(place / "whole"))
+    assert log.read_bytes() == (place / "whole" / "metrics.jsonl").read_bytes()
 
 
 def load_base(place):
