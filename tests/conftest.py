@@ -1,5 +1,6 @@
 """Test-wide numerics: float64, strict promotion, and the place of the optional development data."""
 
+import gc
 import os
 import pathlib
 
@@ -32,6 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", str(kept))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """Drop compiled programs before they take all the memory mappings that Linux gives a process, 65,530.
+
+    Every program holds some of them; the next compilation after the last one ends the process.
+    """
+    yield
+    mappings = pathlib.Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
