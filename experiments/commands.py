@@ -162,7 +162,7 @@ class Train:
     """population:NAME[=WEIGHT],...; reward:RUN; pairwise:RUN; python:MODULE:FUNCTION; or data: the labels of
     the rows, offline."""
     mesh: Annotated[
-        str | None, arg(metavar="data=N,fsdp=N,tensor=N", help_behavior_hint="(default: data=1)")
+        str | None, arg(metavar="data=N,fsdp=N,tensor=N", help_behavior_hint="(default: all devices as data)")
     ] = None
     """How the devices are laid out; data x fsdp splits batches, fsdp and tensor split the parameters."""
     processes: Annotated[int, arg(metavar="N")] = 1
@@ -200,11 +200,11 @@ class Train:
     beta: Annotated[float | None, arg(metavar="B", help_behavior_hint="(default: 0.05)")] = None
     """KL coefficient."""
     mixture: Annotated[float | None, arg(metavar="W", help_behavior_hint="(default: 0.125)")] = None
-    """Exponent of the reference in the opponent (ipo_md, dpo)."""
+    """Exponent of the reference in the opponent (ipo_md, dpo, slic)."""
     optimism: Annotated[
         float | None, arg(metavar="ALPHA", help_behavior_hint="(default: beta over the root of all pairs)")
     ] = None
-    """Optimism (xpo, vpo, xpo_previous)."""
+    """Optimism (xpo, vpo, xpo_previous); vpo with --judge data is pessimistic, its default is negative."""
     replay: Annotated[int | None, arg(metavar="ROWS", help_behavior_hint="(default: 8 batches)")] = None
     """Comparisons that a learner remembers."""
     period: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 50)")] = None
@@ -217,6 +217,8 @@ class Train:
     """Conservative weight on the loser (cpl)."""
     preferred: Annotated[float | None, arg(metavar="C", help_behavior_hint="(default: 1)")] = None
     """How far only the preferred answer is cloned, in [0, 1] (behaviour_cloning)."""
+    regularisation: Annotated[float | None, arg(metavar="L", help_behavior_hint="(default: 0.1)")] = None
+    """Weight of the likelihood of the reference's responses (slic)."""
     soft_labels: bool = False
     """Labels are the judge's probabilities instead of draws with them."""
     lora: Annotated[int | None, arg(metavar="RANK", help_behavior_hint="(default: all weights)")] = None

@@ -21,8 +21,13 @@ DEFAULTS: dict[str, Any] = {
     "temperature": 0.1,
     "bias": 1.0,
     "preferred": 1.0,
+    "regularisation": 0.1,
 }
 TABULAR = ("kl_ucb",)  # needs the widths of confidence intervals of every response
+AGAINST_REFERENCE = (
+    "xpo",
+    "xpo_previous",
+)  # their bonus takes the second response for a draw of the reference
 
 
 def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
@@ -33,12 +38,25 @@ def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
       name: of the algorithm.
 
     Raises:
-      InputError: if there is no such algorithm, it needs a table, or it does not take a number given.
+      InputError: if there is no such algorithm, it needs a table, it cannot learn from the labels of a data
+        set where that is the judge, or it does not take a number given.
     """
     factories = {**ALGORITHMS, **LEARNERS}
     known = [each for each in factories if each not in TABULAR]
     if name not in known:
         raise InputError(f"algorithm is {name!r}, but on language models there are {', '.join(known)}")
+    offline = command.judge == "data"
+    if offline and (name in ALGORITHMS or name in AGAINST_REFERENCE):
+        reason = (
+            "asks a judge about responses of its own"
+            if name in ALGORITHMS
+            else "takes the second response of a pair for a draw of the reference"
+        )
+        learn = [each for each in known if each in LEARNERS and each not in AGAINST_REFERENCE]
+        raise InputError(
+            f"--algorithm is {name}, which {reason}, but --judge data only reads labelled pairs; take one of "
+            f"{', '.join(learn)}, or another judge"
+        )
     takes = list(inspect.signature(factories[name]).parameters)
     given = {key: getattr(command, key) for key in (*DEFAULTS, "optimism", "replay")}
     for key, value in given.items():
@@ -53,8 +71,10 @@ def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
         # of the order β/√T a comparison (arXiv:2405.21046, Theorem 3.1); VPO's stands once beside their sum
         total = command.steps * command.batch
         chosen["optimism"] = chosen["beta"] / total**0.5 * (total if name == "vpo" else 1)
+        if offline:  # what is not in the data cannot be asked about: pessimism
+            chosen["optimism"] *= -1
     if "replay" in takes and chosen["replay"] is None:
-        chosen["replay"] = (1 if command.judge == "data" else 8) * command.batch
+        chosen["replay"] = (1 if offline else 8) * command.batch
     return chosen
 
 

@@ -59,13 +59,15 @@ class Placing(NamedTuple):
     share: tuple[int, int]
 
 
-def optimiser(command: Train) -> optax.GradientTransformation:
+def optimiser(command: Train, projections: int = 1) -> optax.GradientTransformation:
     """Adam behind a clipped gradient, with the schedule that a command asks for.
 
     Args:
       command: of the run.
+      projections: of a step, each going on from the one before; each makes ``--updates`` optimiser steps.
     """
-    total = max(command.steps * command.updates, command.warmup + 1) if command.decay else None
+    total = command.steps * command.updates * projections
+    total = max(total, command.warmup + 1) if command.decay else None
     return _optimiser(command.learning_rate, command.warmup, total, command.clip)
 
 
@@ -121,7 +123,7 @@ def preference_run(
       placing: where arrays go.
     """
     rank = command.lora
-    moved = optimiser(command)
+    moved = optimiser(command, chosen.get("num_inner", 1))
     fixed = frame(placing.state(base.params), base.config, None if rank is None else lora(rank))
     end = base.tokenizer.end
     space = spaces.transformer_space(

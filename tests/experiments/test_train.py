@@ -9,11 +9,12 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from lm_runs import CRITERIA, command, make_base, pairs, prompts, write_rows
 
-from experiments import lm_settings, train
+from experiments import lm_settings, train, train_steps
 from experiments.cli import main
 from experiments.commands import Train
 from experiments.language_model import load_policy
@@ -21,6 +22,7 @@ from experiments.lock import BusyError, acquire, release
 from nlhf.algorithms import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.transformer.metrics import read_lines
+from nlhf.transformer.responses import Responses
 
 
 @pytest.fixture
@@ -125,6 +127,8 @@ def test_the_loss_of_labelled_pairs_falls(place):
         ({"algorithm": "ppo"}, "algorithm is 'ppo'"),
         ({"algorithm": "kl_ucb"}, "algorithm is 'kl_ucb'"),
         ({"optimism": 0.1}, "--optimism is 0.1, but egpo takes step_size, beta"),
+        ({"judge": "data"}, "--algorithm is egpo, which asks a judge"),
+        ({"judge": "data", "algorithm": "xpo"}, "--algorithm is xpo, which takes the second response"),
         ({"mode": "sft"}, "--judge is given, but --mode sft takes none"),
         ({"mode": "reward", "judge": None, "lora": 2}, "a judge is trained whole"),
         ({"preset": "tiny"}, "give one of them"),
@@ -174,9 +178,41 @@ def test_every_number_has_an_effect_or_is_refused(place):
     assert taken == options
 
 
+@pytest.mark.filterwarnings("ignore::nlhf.errors.RangeWarning")
+def test_the_numbers_of_every_algorithm_are_all_that_it_needs():
+    one = Responses(jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32), jnp.zeros(()))
+    for name in {**ALGORITHMS, **LEARNERS}:
+        if name not in lm_settings.TABULAR:
+            lm_settings.build_algorithm(name, lm_settings.hyper_parameters(Train(), name), one)
+
+
+def test_learning_from_a_data_set_is_pessimistic():
+    online, offline = (
+        lm_settings.hyper_parameters(Train(judge=judge), "vpo")["optimism"] for judge in (None, "data")
+    )
+    assert offline == -online < 0
+    assert lm_settings.hyper_parameters(Train(judge="data", optimism=0.5), "vpo")["optimism"] == 0.5
+
+
+def test_the_learning_rate_falls_to_zero_at_the_last_step():
+    # nash_prox: two projections a step, each going on from the optimiser state of the one before
+    asked = Train(steps=5, updates=2, decay=True, learning_rate=1.0, clip=1e9)
+    moved = train_steps.optimiser(asked, lm_settings.hyper_parameters(asked, "nash_prox")["num_inner"])
+    state, sizes = moved.init(jnp.zeros(())), []
+    for _ in range(5 * 2 * 2 + 1):
+        with jax.numpy_dtype_promotion("standard"):  # as outside of the tests: optax counts in integers
+            change, state = moved.update(jnp.ones(()), state)
+        sizes.append(abs(float(change)))
+    assert sizes[-2] > 1e-3
+    assert sizes[-1] < 1e-6
+
+
 def test_a_mistake_in_a_command_leaves_no_run_behind(place):
     with pytest.raises(InputError, match="cannot be read"):
         train.main(command(place, data=place / "promts.jsonl"))
+    assert os.listdir(place / "run") == []
+    with pytest.raises(InputError, match="take one of vpo, cpl, dpo"):
+        train.main(command(place, judge="data", data=place / "pairs.jsonl"))
     assert os.listdir(place / "run") == []
 
 
