@@ -88,17 +88,27 @@ def tokenizer_from_json(content: dict[str, Any], settings: dict[str, Any], name:
 
     def encode(text: str, start: bool = True) -> list[int]:
         utf8(text)
-        made = (first if start else inner).encode(text, add_special_tokens=False)
-        where = next((index for index, token in enumerate(made.ids) if token in refused), None)
-        if where is None:
-            return made.ids
-        # the model's own vocabulary holds a control token whole: take its characters apart
-        left, right = made.offsets[where]
-        if right - left < 2:
-            raise InputError(
-                f"the tokenizer ({name}) has no token for {text[left:right]!r}; remove it from the text"
-            )
-        return encode(text[: left + 1], start) + encode(text[left + 1 :], False)
+        ids: list[int] = []
+        parts = [(text, start)]  # the last one comes next; no recursion, a text may hold thousands
+        while parts:
+            part, begins = parts.pop()
+            made = (first if begins else inner).encode(part, add_special_tokens=False)
+            cuts = []
+            for token, (left, right) in zip(made.ids, made.offsets, strict=True):
+                if token in refused and right - left < 2:
+                    raise InputError(
+                        f"the tokenizer ({name}) has no token for {part[left:right]!r}; remove it from the "
+                        "text"
+                    )
+                if token in refused:
+                    cuts.append(left + 1)
+            if not cuts:
+                ids += made.ids
+                continue
+            # the model's own vocabulary holds control tokens whole: take their characters apart
+            edges = zip([0, *cuts], [*cuts, len(part)], strict=True)
+            parts += [(part[left:right], begins and not left) for left, right in edges][::-1]
+        return ids
 
     def decode(tokens: Sequence[int], start: bool = True) -> str:
         runs: list[list[int]] = [[]]

@@ -114,7 +114,9 @@ def test_merges_in_gguf(tmp_path, pre, numbers):
     [
         ("bert", {}, "has a tokenizer of kind 'bert'"),
         ("gpt2", {"merges": ["a b"], "pre": "falcon"}, "cuts text as 'falcon', but llama-bpe, qwen2"),
-        ("llama", {}, "3 tokens, 0 scores and 3 kinds"),
+        ("llama", {}, "3 tokens and 0 scores"),
+        ("llama", {"kinds": [1, 1]}, "3 tokens and 2 kinds"),
+        ("gpt2", {"kinds": [1, 1], "merges": ["a b"]}, "3 tokens and 2 kinds"),
     ],
 )
 def test_gguf_of_other_kinds(tmp_path, model, more, message):

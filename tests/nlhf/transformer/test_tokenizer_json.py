@@ -146,6 +146,7 @@ def test_a_control_token_that_the_vocabulary_holds_whole_is_taken_apart():
     made.add_special_tokens(["<unk>", "</s>"])
     ours = tokenizer_from_json(described(made), {}, "words")
     assert ours.encode("a </s> a b") == [4, 2, 3, 4, 0]
+    assert ours.encode("</s> " * 1500) == [2, 3] * 1500
     made.add_special_tokens(["a"])
     with pytest.raises(InputError, match="has no token for 'a'"):
         tokenizer_from_json(described(made), {}, "words").encode("a")
