@@ -32,15 +32,11 @@ def gradient(objective: Objective, parameters: Any, batch: Any, size: int | None
     rows = jax.tree.leaves(batch)[0].shape[0]
     if size is None or size >= rows:
         return keep(jax.grad(objective)(parameters, batch))
-    if rows % size:
-        divisors = ", ".join(str(n) for n in range(1, rows + 1) if rows % n == 0)
-        raise InputError(f"slices of {size} rows do not divide a batch of {rows}; give one of {divisors}")
-    slices = jax.tree.map(lambda leaf: leaf.reshape(rows // size, size, *leaf.shape[1:]), batch)
 
     def add(sums: Any, part: Any) -> tuple[Any, None]:
         return keep(jax.tree.map(jnp.add, sums, jax.grad(objective)(parameters, part))), None
 
-    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), slices)[0]
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), _cut(batch, size))[0]
 
 
 def in_slices(function: Callable[[Any], Array], batch: Any, size: int | None) -> Array:
@@ -49,13 +45,24 @@ def in_slices(function: Callable[[Any], Array], batch: Any, size: int | None) ->
     Args:
       function: maps rows ``[size, ...]`` to ``[size, ...]``.
       batch: pytree of arrays ``[B, ...]``.
-      size: as in ``gradient``, which checks it.
+      size: rows a slice, a divisor of B; ``None`` takes the batch whole.
+
+    Raises:
+      InputError: if the size does not divide the batch.
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
     if size is None or size >= rows:
         return function(batch)
-    slices = jax.tree.map(lambda leaf: leaf.reshape(rows // size, size, *leaf.shape[1:]), batch)
-    return jax.lax.map(function, slices).reshape(rows, -1)
+    return jax.lax.map(function, _cut(batch, size)).reshape(rows, -1)
+
+
+def _cut(batch: Any, size: int) -> Any:
+    """Cut rows ``[B, ...]`` into slices ``[B / size, size, ...]``, or say which sizes there are."""
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if rows % size:
+        divisors = ", ".join(str(n) for n in range(1, rows + 1) if rows % n == 0)
+        raise InputError(f"slices of {size} rows do not divide a batch of {rows}; give one of {divisors}")
+    return jax.tree.map(lambda leaf: leaf.reshape(rows // size, size, *leaf.shape[1:]), batch)
 
 
 def move(policy: Trained, grads: Any, optimiser: optax.GradientTransformation) -> Trained:

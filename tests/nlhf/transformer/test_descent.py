@@ -34,6 +34,8 @@ def test_slices_add_up(size):
 def test_a_size_that_does_not_divide_names_those_that_do():
     with pytest.raises(InputError, match=r"slices of 4 rows .* batch of 6; give one of 1, 2, 3, 6"):
         gradient(objective, PARAMETERS, BATCH, 4)
+    with pytest.raises(InputError, match=r"slices of 4 rows .* batch of 6; give one of 1, 2, 3, 6"):
+        in_slices(lambda part: part[0], BATCH, 4)
 
 
 @pytest.mark.parametrize("size", [2, 6, None])
