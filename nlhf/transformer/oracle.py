@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_whole
+from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
 from nlhf.transformer.judges.protocol import Judge, duel_preference, preferences
 from nlhf.transformer.policy import Frame, components
-from nlhf.transformer.responses import Responses
+from nlhf.transformer.responses import Responses, check_prompts
 from nlhf.transformer.sampler import sample
 
 Array = jax.Array
@@ -66,24 +66,33 @@ def sampled_oracle(
       num_responses: K >= 2 of a payoff.
       length: R, tokens a response at most.
       end: id of the token that ends a response.
-      temperature: of the draws; other than 1 they are not those of the policy.
-      top_k: likewise, how many tokens may be drawn.
-      top_p: likewise, their least probability together.
+      temperature: >= 0, of the draws; other than 1 they are not those of the policy.
+      top_k: likewise, how many tokens may be drawn, >= 1.
+      top_p: likewise, their least probability together, in (0, 1].
       soft_labels: whether a duel's label is the judge's probability, or 0 or 1 drawn with it.
 
     Raises:
-      InputError: if a number is out of range.
+      InputError: if a number is out of range, or the prompts are not left-padded ids that leave room for the
+        response; traced values, and prompts on the devices of several processes, pass unchecked.
     """
+    length = check_whole("length", length)
+    check_number("temperature", temperature)
+    if top_p is not None:
+        check_number("top_p", top_p, high=1.0, open_low=True)
+    check_prompts(prompts.tokens, length, fixed.config.vocabulary, fixed.config.context)
     settings = Static(
         _Settings(
             check_whole("num_responses", num_responses, low=2),
-            check_whole("length", length),
+            length,
             end,
             bool(soft_labels),
-            top_k,
+            None if top_k is None else check_whole("top_k", top_k),
         )
     )
-    heat = (temperature, top_p)
+    # a number is a leaf, traced in a jitted step; None is structure, by which the sampler can see that it has
+    # nothing to filter
+    unchanged = isinstance(temperature, int | float) and temperature == 1
+    heat = (None if unchanged else temperature, top_p)
     return Oracle(
         Partial(_payoff, settings, fixed, judge, prompts, heat),
         Partial(_duel, settings, fixed, judge, prompts, heat),
@@ -101,7 +110,7 @@ def _draw(
         prompts.tokens,
         num_responses=num,
         length=plain.length,
-        temperature=temperature,
+        temperature=1.0 if temperature is None else temperature,
         top_k=plain.top_k,
         top_p=top_p,
         end=plain.end,
@@ -135,5 +144,7 @@ def _duel(
     prefer_first = duel_preference(judge, first, second)
     if not plain.soft_labels:
         draws = jax.random.uniform(label_key, prefer_first.shape, prefer_first.dtype)
-        prefer_first = (draws < prefer_first).astype(prefer_first.dtype)
+        labels = (draws < prefer_first).astype(prefer_first.dtype)
+        # no number is below NaN: as the label 0 it would hide from the loss, and so from the guard of the run
+        prefer_first = jnp.where(jnp.isnan(prefer_first), prefer_first, labels)
     return Comparisons(prompts.number, first, second, prefer_first, jnp.ones_like(prefer_first))

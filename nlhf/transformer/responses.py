@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,11 +60,44 @@ def length(responses: Responses) -> Array:
     return (responses.tokens >= 0).sum(-1)
 
 
-def check_responses(responses: Responses, vocabulary: int, context: int) -> Responses:
-    """Return concrete responses if a model can read them, else raise.
+def readable(*arrays: Any) -> bool:
+    """Return whether this process can read the arrays: none is traced or lies partly in another process.
 
     Args:
-      responses: ``[...]``; traced ones pass unchecked, except for their shapes.
+      *arrays: of numpy or JAX.
+    """
+    return not any(
+        isinstance(array, jax.core.Tracer) or not getattr(array, "is_fully_addressable", True)
+        for array in arrays
+    )
+
+
+def check_prompts(prompts: Array, length: int, vocabulary: int, context: int) -> None:
+    """Raise unless a model can go on from these prompts.
+
+    Args:
+      prompts: ``[B, P]`` ids; unreadable ones pass unchecked, except for their shape.
+      length: R, the most tokens of a response.
+      vocabulary: V of the model.
+      context: the most positions it was made for.
+
+    Raises:
+      InputError: as ``check_responses``, or if the prompts are no ``[B, P]``.
+    """
+    if np.ndim(prompts) != 2:
+        raise InputError(
+            f"prompt has the shape {np.shape(prompts)}, but it must be [B, P]; give a batch of ids"
+        )
+    none = np.full((np.shape(prompts)[0], length), PAD)
+    check_responses(Responses(prompts, none, np.zeros(())), vocabulary, context)  # type: ignore[arg-type]
+
+
+def check_responses(responses: Responses, vocabulary: int, context: int) -> Responses:
+    """Return responses if a model can read them, else raise.
+
+    Args:
+      responses: ``[...]``; unreadable ones (traced, or of several processes) pass unchecked, except for
+        their shapes.
       vocabulary: V of the model.
       context: the most positions it was made for.
 
@@ -78,7 +111,7 @@ def check_responses(responses: Responses, vocabulary: int, context: int) -> Resp
             f"prompts of {width} tokens and responses of {num} make {width + num}, but the model's context "
             f"is {context}; shorten either"
         )
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in responses):
+    if not readable(*responses):
         return responses
     prompt, tokens = np.asarray(responses.prompt), np.asarray(responses.tokens)
     for name, ids in (("prompt", prompt), ("response", tokens)):

@@ -22,7 +22,7 @@ from nlhf.transformer.attention import Cache, step_context
 from nlhf.transformer.config import ModelConfig, wide
 from nlhf.transformer.filters import draw, weigh
 from nlhf.transformer.likelihood import Component, mixture_logits
-from nlhf.transformer.responses import PAD, Responses, check_responses
+from nlhf.transformer.responses import PAD, Responses, check_prompts
 
 Array = jax.Array
 
@@ -260,11 +260,4 @@ def _check(
         raise InputError(
             f"end is {end}, but the model has ids 0 to {config.vocabulary - 1}; give one of them"
         )
-    if jnp.ndim(prompt) != 2:
-        raise InputError(
-            f"prompt has the shape {jnp.shape(prompt)}, but it must be [B, P]; give a batch of ids"
-        )
-    if not isinstance(prompt, jax.core.Tracer) and not getattr(prompt, "is_fully_addressable", True):
-        return  # rows of other processes cannot be read here
-    empty = jnp.full((prompt.shape[0], length), PAD)
-    check_responses(Responses(prompt, empty, jnp.zeros(())), config.vocabulary, config.context)
+    check_prompts(prompt, length, config.vocabulary, config.context)

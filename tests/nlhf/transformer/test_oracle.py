@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_language as tiny
+from jax.tree_util import Partial
 
+from nlhf import losses
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
+from nlhf.transformer import sampler
+from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.judges.table import table as table_judge
 from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import REFERENCE, components, frame
@@ -98,11 +102,87 @@ def test_labels_are_drawn_with_the_probability_of_the_judge():
     assert abs(labels.mean() - expected.mean()) < 4 * 0.5 / np.sqrt(labels.size)
 
 
+def test_a_preference_that_is_no_number_reaches_the_loss():
+    """Compiled, nobody sees what the judge says; the label 0 in its place would be learnt as an answer."""
+    judge = Judge(Partial(lambda responses: responses.prompt[:, 0]), Partial(_nan_for_prompt_2))
+    for soft in (False, True):
+        oracle = sampled_oracle(FRAME, judge, PROMPTS, length=LENGTH, soft_labels=soft)
+        answer = jax.jit(oracle.duel)(KEY, POLICY, REFERENCE)
+        np.testing.assert_array_equal(answer.prefer_first, [1.0, np.nan])
+        values = losses.logistic(jnp.zeros(2), jnp.zeros(2), answer.prefer_first, beta=0.5)
+        np.testing.assert_array_equal(np.isnan(values), [False, True])
+
+
+def _nan_for_prompt_2(first, second):
+    del second
+    return jnp.where(first == 2, jnp.nan, 1.0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 1}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 1.0}]
+)
+def test_a_compiled_step_filters_only_where_there_is_something_to_filter(monkeypatch, settings):
+    seen, inner = [], sampler._sample
+
+    def watch(*arguments, **named):
+        seen.append(arguments[3])
+        return inner(*arguments, **named)
+
+    monkeypatch.setattr(sampler, "_sample", watch)
+
+    def payoff(oracle):
+        return oracle.payoff(KEY, POLICY).responses
+
+    oracle = sampled_oracle(FRAME, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH, **settings)
+    found = jax.jit(payoff)(oracle)
+    assert len(seen) == 1
+    assert (seen[0] is None) == (settings in ({}, {"temperature": 1}))
+    if "temperature" not in settings or settings["temperature"] == 1:
+        # a temperature that is an array goes through the filters: the draws are the same to the bit
+        long_way = sampled_oracle(
+            FRAME, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH, temperature=jnp.asarray(1.0)
+        )
+        expected = jax.jit(payoff)(long_way)
+        assert seen[1] is not None
+        np.testing.assert_array_equal(found.tokens, expected.tokens)
+        np.testing.assert_array_equal(found.log_prob, expected.log_prob)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (jnp.array([[0], [3]]), "a prompt holds token id 3, but the model has ids 0 to 2"),
+        (jnp.array([[0], [-1]]), "a prompt is empty or not left-padded"),
+        (jnp.array([0, 2]), r"prompt has the shape \(2,\)"),
+        (jnp.array([[0, 1], [2, 2]]), "the model's context is 4"),
+    ],
+)
+def test_bad_prompts_are_refused_when_the_oracle_is_made(tokens, message):
+    with pytest.raises(InputError, match=message):
+        sampled_oracle(FRAME, JUDGE, Prompts(tokens, jnp.arange(2)), length=LENGTH)
+
+
+def test_traced_prompts_and_temperatures_pass():
+    @jax.jit
+    def inside(tokens, temperature):
+        oracle = sampled_oracle(
+            FRAME, JUDGE, Prompts(tokens, PROMPTS.number), length=LENGTH, temperature=temperature
+        )
+        return oracle.payoff(KEY, POLICY).preference
+
+    assert np.isfinite(inside(PROMPTS.tokens, 0.7)).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"num_responses": 1, "length": 3}, "num_responses is 1"),
         ({"length": 0}, "length is 0"),
+        ({"length": 3, "temperature": -1.0}, "temperature is -1"),
+        ({"length": 3, "temperature": jnp.asarray(jnp.nan)}, "temperature is nan"),
+        ({"length": 3, "top_k": 0}, "top_k is 0"),
+        ({"length": 3, "top_p": 0.0}, "top_p is 0"),
+        ({"length": 3, "top_p": 1.5}, "top_p is 1.5"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
