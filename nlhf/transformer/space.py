@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.tree_util import Partial
 
@@ -30,7 +31,7 @@ from nlhf.policies import Mixture, Trained
 from nlhf.transformer.descent import gradient, in_slices, move
 from nlhf.transformer.lora import init_adapters
 from nlhf.transformer.policy import REFERENCE, Frame, components, sequence_log_prob, token_log_prob
-from nlhf.transformer.responses import Responses, check_responses, pair
+from nlhf.transformer.responses import Responses, check_responses, pair, readable
 from nlhf.transformer.sampler import sample
 
 Array = jax.Array
@@ -85,7 +86,9 @@ def transformer_space(
 
     Raises:
       InputError: if a setting is out of range; from ``project`` and ``fit``, if the policy to be moved is the
-        reference, or responses do not fit the model.
+        reference, or ``rows`` does not divide the batch; from these and ``log_prob``, if responses are no
+        language of the model. In a jitted step (or on the devices of several processes) only their shapes
+        are seen; without, ids and padding too, those of comparisons without weight excepted.
     """
     if form not in FORMS:
         raise InputError(f"form is {form!r}, but it must be one of {', '.join(FORMS)}")
@@ -127,27 +130,59 @@ def start(fixed: Frame, optimiser: optax.GradientTransformation, key: Array | No
     return Trained(parameters, optimiser.init(parameters))
 
 
-@jax.jit
+# The three functions of the space check and then call a jitted one: inside of it nothing has values to check.
+
+
 def _log_prob(settings: Static, fixed: Frame, policy: Policy, responses: Responses | None = None) -> Array:
     if responses is None:
         raise InputError("a language model has no table of all responses; give those to be judged")
-    return _policy_log_prob(_Settings(*settings), fixed, policy, _checked(fixed, responses))
+    return _jitted_log_prob(settings, fixed, policy, _checked(fixed, responses, "BKR"))
 
 
-def _policy_log_prob(plain: _Settings, fixed: Frame, policy: Policy, responses: Responses) -> Array:
-    if plain.mixture == "token":
-        return token_log_prob(fixed, policy, responses).sum(-1)
-    return sequence_log_prob(fixed, policy, responses)
+def _project(settings: Static, fixed: Frame, policy: Policy, target: Target, feedback: Feedback) -> Trained:
+    _checked(fixed, feedback.responses, "BKR")
+    return _jitted_project(settings, fixed, policy, target, feedback)
 
 
-def _checked(fixed: Frame, responses: Any) -> Responses:
-    if not isinstance(responses, Responses) or responses.tokens.ndim != 3:
+def _fit(
+    settings: Static,
+    fixed: Frame,
+    key: Array,
+    policy: Policy,
+    loss: Callable[..., Array],
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
+) -> Trained:
+    for side in (comparisons.first, comparisons.second):
+        _check_side(fixed, side, comparisons.weight)
+    return _jitted_fit(settings, fixed, key, policy, loss, comparisons, calibration)
+
+
+def _checked(fixed: Frame, responses: Any, axes: str) -> Responses:
+    if not isinstance(responses, Responses) or jnp.ndim(responses.tokens) != len(axes):
         kind = type(responses).__name__
         shape = list(responses.tokens.shape) if isinstance(responses, Responses) else ""
         raise InputError(
-            f"the responses are {kind} {shape}, but this space takes Responses of [B, K, R] tokens"
+            f"the responses are {kind} {shape}, but this space takes Responses of [{', '.join(axes)}] tokens"
         )
     return check_responses(responses, fixed.config.vocabulary, fixed.config.context)
+
+
+def _check_side(fixed: Frame, side: Any, weight: Array) -> None:
+    """Check one side of comparisons; a memory may hold anything where the weight is 0."""
+    leaves = jax.tree.leaves(side)
+    if readable(weight, *leaves):
+        there = np.asarray(weight) > 0
+        _checked(fixed, jax.tree.map(lambda leaf: np.asarray(leaf)[there], side), "NR")
+    else:  # not even what can be read: it may have no weight
+        jax.eval_shape(lambda traced: _checked(fixed, traced, "NR"), side)
+
+
+@jax.jit
+def _jitted_log_prob(settings: Static, fixed: Frame, policy: Policy, responses: Responses) -> Array:
+    if _Settings(*settings).mixture == "token":
+        return token_log_prob(fixed, policy, responses).sum(-1)
+    return sequence_log_prob(fixed, policy, responses)
 
 
 def _moved(policy: Policy) -> Trained:
@@ -176,9 +211,11 @@ def _anchor(
 
 
 @jax.jit
-def _project(settings: Static, fixed: Frame, policy: Policy, target: Target, feedback: Feedback) -> Trained:
+def _jitted_project(
+    settings: Static, fixed: Frame, policy: Policy, target: Target, feedback: Feedback
+) -> Trained:
     plain = _Settings(*settings)
-    responses = _checked(fixed, feedback.responses)
+    responses = feedback.responses
     moved = _moved(policy)
     num = responses.tokens.shape[0]
     log_ref = in_slices(lambda part: sequence_log_prob(fixed, REFERENCE, part), responses, plain.rows)
@@ -224,7 +261,7 @@ def _project(settings: Static, fixed: Frame, policy: Policy, target: Target, fee
 
 
 @jax.jit
-def _fit(
+def _jitted_fit(
     settings: Static,
     fixed: Frame,
     key: Array,
@@ -235,7 +272,9 @@ def _fit(
 ) -> Trained:
     plain = _Settings(*settings)
     moved = _moved(policy)
-    _checked(fixed, pair(comparisons.first, comparisons.second))
+    # a memory of no weight has neither sum nor calibration term; any divisor but 0 keeps NaN out of both
+    whole = comparisons.weight.sum()
+    whole = jnp.where(whole > 0, whole, jnp.ones_like(whole))
 
     def update(index: Array, moved: Trained) -> Trained:
         rows_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
@@ -259,9 +298,7 @@ def _fit(
             if calibration is None:
                 return value
             # the memory's weight, not the minibatch's: the term stands once beside the sum over all rows
-            scale = jnp.asarray(calibration.weight, ratio.dtype) / comparisons.weight.sum().astype(
-                ratio.dtype
-            )
+            scale = jnp.asarray(calibration.weight, ratio.dtype) / whole.astype(ratio.dtype)
             log_prob = token_log_prob(fixed, policy, extra[0]).sum(-1)[:, 0]
             share = weight.astype(ratio.dtype) / total.astype(ratio.dtype)
             return value + scale * jnp.where(there, share * log_prob, 0).sum()
@@ -291,7 +328,8 @@ def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons
     index = jnp.searchsorted(upper, draws, side="right")
     index = jnp.minimum(index, last.astype(index.dtype))
     drawn = jax.tree.map(lambda column: column[index], comparisons)
-    return drawn._replace(weight=jnp.ones_like(drawn.weight))
+    # 0 where no row has any weight: nothing is learnt from an empty memory
+    return drawn._replace(weight=(drawn.weight > 0).astype(drawn.weight.dtype))
 
 
 def _calibration_draws(

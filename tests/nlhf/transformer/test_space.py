@@ -15,7 +15,7 @@ from nlhf.policies import Mixture, Trained
 from nlhf.targets import explicit
 from nlhf.transformer.lora import lora
 from nlhf.transformer.policy import REFERENCE, frame
-from nlhf.transformer.responses import Responses
+from nlhf.transformer.responses import Responses, check_prompts, check_responses
 from nlhf.transformer.space import _drawn, start, transformer_space
 
 LENGTH = 2
@@ -64,15 +64,13 @@ def test_adapters_begin_with_a_key():
     assert set(begun.parameters) == {"qkv", "out", "gate_up", "down"}
 
 
-@pytest.mark.slow
 def test_rows_without_weight_count_for_nothing_even_where_they_are_no_language():
     whole = rows([0, 3, 8, 1], [5, 2, 7, 4], [0.2, 0.9, 0.5, 0.7], [1.0, 2.0, 0.5, 0.0])
     nonsense = whole._replace(
         first=whole.first._replace(tokens=whole.first.tokens.at[3].set(99)),
         prefer_first=whole.prefer_first.at[3].set(jnp.nan),
     )
-    fit = jax.jit(SPACE.fit)  # traced: concrete tokens would be checked
-    first, second = (fit(KEY, trained(), LOSS, part) for part in (whole, nonsense))
+    first, second = (SPACE.fit(KEY, trained(), LOSS, part) for part in (whole, nonsense))
     for one, two in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         assert np.isfinite(two).all()
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-14)
@@ -90,6 +88,8 @@ def test_minibatches_draw_rows_in_proportion_to_their_weight():
     assert set(labels) == {0.1, 0.3}
     assert abs((labels == 0.1).mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 6000)
     np.testing.assert_array_equal(drawn.weight, 1.0)
+    empty = comparisons._replace(weight=jnp.zeros(5))
+    np.testing.assert_array_equal(_drawn(KEY, empty, 3).weight, 0.0)
     # a row stays whole
     np.testing.assert_array_equal(
         np.asarray(drawn.first.tokens)[..., 1].ravel(), np.where(labels == 0.1, 1, 0)
@@ -122,6 +122,26 @@ def test_a_minibatch_keeps_the_share_of_the_calibration_term():
     for move in moves:  # Monte Carlo over draws: 1200 and 600 of them
         assert np.linalg.norm(move - exact) / np.linalg.norm(exact) < 0.2
     assert np.linalg.norm(exact) > 1e-2
+
+
+@pytest.mark.parametrize("num", [None, 2])
+def test_a_memory_without_weight_moves_nothing(num):
+    space = transformer_space(FRAME, DESCENT, fit_rows=num)
+    comparisons = rows([0, 1, 2], [3, 4, 5], [0.2, 0.9, 0.5], [0.0, 0.0, 0.0])
+    begun = trained()
+    moved = space.fit(KEY, begun, LOSS, comparisons, Calibration(REFERENCE, jnp.asarray(0.8)))
+    for one, two in zip(jax.tree.leaves(begun.parameters), jax.tree.leaves(moved.parameters), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_slices_that_do_not_divide_the_batch_are_refused():
+    space = transformer_space(FRAME, DESCENT, rows=3)
+    four = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), ALL)
+    with pytest.raises(InputError, match="slices of 3 rows do not divide a batch of 4; give one of 1, 2, 4"):
+        space.project(trained(), TARGET, Feedback(four, jnp.zeros((4, 9))))
+    comparisons = rows([0] * 4, [1] * 4, [0.5] * 4, [1.0] * 4)
+    with pytest.raises(InputError, match="slices of 3 rows do not divide a batch of 4; give one of 1, 2, 4"):
+        space.fit(KEY, trained(), LOSS, comparisons)
 
 
 def test_what_moves_of_a_mixture_is_its_first_policy():
@@ -161,6 +181,60 @@ def test_bad_settings_are_refused(settings, message):
 def test_responses_of_another_kind_are_refused(responses, message):
     with pytest.raises(InputError, match=message):
         SPACE.project(trained(), TARGET, Feedback(responses, jnp.zeros((2, 9))))
+
+
+BAD = [
+    (ALL._replace(prompt=ALL.prompt.at[1, 0, 0].set(99)), "a prompt holds token id 99"),
+    (ALL._replace(prompt=ALL.prompt.at[1, 0, 0].set(-1)), "a prompt is empty or not left-padded"),
+    (ALL._replace(tokens=ALL.tokens.at[0, 1, 1].set(3)), "a response holds token id 3"),
+    (ALL._replace(tokens=ALL.tokens.at[0, 1, 0].set(-1)), "a response has padding before a token"),
+]
+
+
+@pytest.mark.parametrize(("responses", "message"), BAD)
+def test_what_is_no_language_of_the_model_is_refused_where_it_has_values(responses, message):
+    feedback, weight = Feedback(responses, jnp.zeros((2, 9))), jnp.ones(18)
+    # the bad row on either side
+    bad, good = (
+        jax.tree.map(lambda leaf: leaf.reshape(18, *leaf.shape[2:]), side) for side in (responses, ALL)
+    )
+    labels = jnp.full(18, 0.5)
+    calls = [
+        lambda: SPACE.log_prob(trained(), responses),
+        lambda: SPACE.project(trained(), TARGET, feedback),
+        lambda: SPACE.fit(KEY, trained(), LOSS, Comparisons(weight, bad, good, labels, weight)),
+        lambda: SPACE.fit(KEY, trained(), LOSS, Comparisons(weight, good, bad, labels, weight)),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=message):
+            call()
+    assert jax.jit(SPACE.log_prob)(trained(), responses).shape == (2, 9)  # traced: nothing to see
+
+
+def test_comparisons_of_traced_weight_are_not_judged_by_what_may_not_count():
+    comparisons = rows([0, 1], [2, 3], [0.5, 0.5], [1.0, 0.0])
+    nonsense = comparisons._replace(
+        first=comparisons.first._replace(tokens=comparisons.first.tokens.at[1].set(99))
+    )
+    fit = jax.jit(lambda weight: SPACE.fit(KEY, trained(), LOSS, nonsense._replace(weight=weight)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fit(comparisons.weight).parameters))
+
+
+class Elsewhere:
+    """An array of several processes, of which this one cannot read all."""
+
+    shape, ndim, is_fully_addressable = (1, 1), 2, False
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("spans non-addressable devices")
+
+
+def test_what_lies_in_several_processes_is_judged_by_its_shape():
+    check_prompts(Elsewhere(), 2, 3, 3)
+    responses = Responses(Elsewhere(), Elsewhere(), jnp.zeros(1))
+    assert check_responses(responses, 3, 2) is responses
+    with pytest.raises(InputError, match="the model's context is 1"):
+        check_responses(responses, 3, 1)
 
 
 def test_a_table_of_all_responses_is_refused():
