@@ -13,7 +13,7 @@ import jax
 from nlhf.base import check_whole
 from nlhf.errors import InputError
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+BIND = "JAX_COORDINATOR_BIND_ADDRESS"
 
 
 def start(
@@ -27,8 +27,12 @@ def start(
     """Join the processes of a run, before anything else is asked of JAX.
 
     Process 0 serves the others. It has no authentication, so that it listens where the coordinator's address
-    says and nowhere else: on this machine, unless another address is given. When a process dies, the others
-    end with a message within the heartbeat and a few seconds; the same command then resumes.
+    says and nowhere else: on this machine, unless another address is given. Where the others' address of
+    process 0 is not its own (translated, or a name that it reads as loopback), let
+    ``JAX_COORDINATOR_BIND_ADDRESS`` in its environment, ``host:port`` too, say where it listens.
+
+    When a process dies, the others end with a message within the heartbeat and a few seconds; the same
+    command then resumes.
 
     Args:
       coordinator: ``host:port`` of process 0; ``None`` is port 29400 of this machine.
@@ -65,7 +69,8 @@ def start(
             initialization_timeout=patience + 60,  # ours comes first
             heartbeat_timeout_seconds=heartbeat,
             shutdown_timeout_seconds=heartbeat,
-            coordinator_bind_address=coordinator if found[1] in LOOPBACK else None,
+            # JAX's own default is every interface
+            coordinator_bind_address=os.environ.get(BIND, coordinator),
         )
 
 
@@ -117,7 +122,7 @@ def _plain(coordinator: str, num_processes: int, patience: int) -> Iterator[None
             raise InputError("this process has joined already; call start once") from None
         raise InputError(
             f"the processes cannot meet at {coordinator} ({text.partition(chr(10))[0][:200]}); "
-            "give a free port of process 0's machine"
+            f"give a free port of process 0's machine, or let {BIND} say where it listens"
         ) from None
     finally:
         alarm.cancel()

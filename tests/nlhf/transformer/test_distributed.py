@@ -75,8 +75,9 @@ def test_one_process_needs_nobody():
     assert jax.process_count() == 1
 
 
-def test_the_coordinator_listens_on_this_machine_alone_unless_told_otherwise(monkeypatch):
+def test_the_coordinator_listens_at_its_address_and_nowhere_else(monkeypatch):
     calls = []
+    monkeypatch.delenv(distributed.BIND, raising=False)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *words, **named: calls.append((words, named)))
     for coordinator in (None, "localhost:80", "10.0.0.1:80"):
         distributed.start(coordinator, 2, 1)
@@ -88,8 +89,41 @@ def test_the_coordinator_listens_on_this_machine_alone_unless_told_otherwise(mon
     assert [named["coordinator_bind_address"] for _, named in calls] == [
         "127.0.0.1:29400",
         "localhost:80",
-        None,
+        "10.0.0.1:80",  # JAX alone would listen on all interfaces
     ]
+    monkeypatch.setenv(distributed.BIND, "192.168.0.1:80")
+    distributed.start("10.0.0.1:80", 2, 0)
+    assert calls[-1][1]["coordinator_bind_address"] == "192.168.0.1:80"
+
+
+LISTEN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from nlhf.transformer import distributed
+distributed.start(f"127.0.0.2:{sys.argv[2]}", 2, 0, patience=60)
+"""
+
+
+@pytest.mark.slow
+def test_another_address_of_this_machine_is_not_served():
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if name != distributed.BIND}
+    command = [sys.executable, "-c", LISTEN, str(ROOT), str(port)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as server:
+        try:
+            until = time.monotonic() + 60
+            while not answers("127.0.0.2", port):
+                assert server.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            assert not answers("127.0.0.1", port)
+        finally:
+            server.kill()
+
+
+def answers(host, port):
+    with socket.socket() as caller:
+        return caller.connect_ex((host, port)) == 0
 
 
 def failing(monkeypatch, text):
