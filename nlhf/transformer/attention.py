@@ -95,13 +95,11 @@ def rotary(config: ModelConfig, prompt: Array, tokens: Array) -> Context:
 
 
 def _softmax(scores: list[Array], seen: list[Array], width: int) -> list[Array]:
-    """Softmax over the last axes of all parts together, in float32 at least."""
+    """Softmax over the last axes of both parts together, in float32 at least."""
     lowest = [jnp.asarray(jnp.finfo(part.dtype).min, part.dtype) for part in scores]
     masked = [
         jnp.where(mask, part * width**-0.5, low) for part, mask, low in zip(scores, seen, lowest, strict=True)
     ]
-    if len(masked) == 1:
-        return [jax.nn.softmax(masked[0], axis=-1)]
     joint = jax.nn.softmax(jnp.concatenate(masked, axis=-1), axis=-1)
     return list(jnp.split(joint, [masked[0].shape[-1]], axis=-1))
 
@@ -126,8 +124,8 @@ def _scores(query: Array, key: Array) -> Array:
 
     The axes in front stay apart: one that merged prompts and heads could not be split over a mesh by both.
     """
-    scaled = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
-    return jnp.einsum("...mw,...sw->...ms", scaled, key, preferred_element_type=precise(query.dtype))
+    scores = jnp.einsum("...mw,...sw->...ms", query, key, preferred_element_type=precise(query.dtype))
+    return scores * query.shape[-1] ** -0.5  # here, as in decoding: in bfloat16 the factor itself is rounded
 
 
 def attend_prompt(

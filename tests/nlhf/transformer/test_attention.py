@@ -8,6 +8,7 @@ from scipy import special
 
 from nlhf.transformer.attention import (
     Cache,
+    _scores,
     angles,
     attend_branches,
     attend_prompt,
@@ -103,3 +104,10 @@ def test_one_token_at_a_time_is_the_same_attention():
         expected = whole[:, 4:].reshape(2, 2, 3, 2, 2, 16)[:, :, index]
         there = np.asarray(TOKENS[:, :, index] >= 0)  # what follows an end is not asked for
         np.testing.assert_allclose(mixed[there], expected[there], atol=1e-12)
+
+
+def test_scores_of_bfloat16_are_scaled_without_rounding():
+    """As they are in decoding: 12^-1/2 in bfloat16 is off by 1/600, which a score of 30 would show."""
+    query, key = (normal(2, 5, 12).astype(jnp.bfloat16) for _ in range(2))
+    exact = np.asarray(query, float) @ np.asarray(key, float).swapaxes(1, 2) / np.sqrt(12)
+    np.testing.assert_allclose(_scores(query, key), exact, rtol=1e-5, atol=1e-6)
