@@ -26,7 +26,8 @@ QUICK_COMPILATION = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how programs are compiled, before the first one is, and keep them for the next run."""
-    if config.option.markexpr == "not slow":
+    # a version that does not know a flag ends the process: newer ones have the one code generator alone
+    if config.option.markexpr == "not slow" and jax.__version_info__[:2] == (0, 10):
         os.environ.setdefault("XLA_FLAGS", QUICK_COMPILATION)
     # a folder a worker: two that write the same file at once could read it half written
     kept = config.cache.mkdir(f"xla-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
