@@ -108,6 +108,7 @@ def _control(tokenizer: Tokenizer, name: str, *tokens: str) -> list[int]:
 
 
 TEMPLATES: dict[str, Template] = {"plain": plain, "chatml": chatml, "llama3": llama3}
+ENDS = {chatml: "<|im_end|>", llama3: "<|eot_id|>"}  # plain ends as the tokenizer does
 
 
 def find_template(name: str, tokenizer: Tokenizer) -> Template:
@@ -129,3 +130,19 @@ def find_template(name: str, tokenizer: Tokenizer) -> Template:
             f"template is {name!r}, but the templates are auto, {', '.join(TEMPLATES)}; give one"
         )
     return TEMPLATES[name]
+
+
+def ending(name: str, tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer with the end token of a template, at which the model that it trains will stop.
+
+    A base model often ends texts with another token than the one its template ends answers with.
+
+    Args:
+      name: of the template, or ``auto``.
+      tokenizer: of the model; without the token it is returned as it is.
+
+    Raises:
+      InputError: if the name is unknown.
+    """
+    end = tokenizer.control.get(ENDS.get(find_template(name, tokenizer), ""), tokenizer.end)
+    return tokenizer._replace(end=end)

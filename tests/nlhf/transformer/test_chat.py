@@ -3,7 +3,7 @@
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.chat import TEMPLATES, chatml, find_template, llama3, plain
+from nlhf.transformer.chat import ENDS, TEMPLATES, chatml, ending, find_template, llama3, plain
 from nlhf.transformer.tokenizer import byte_tokenizer
 
 BYTES = byte_tokenizer()
@@ -99,3 +99,13 @@ def test_a_template_is_found_by_name_or_by_its_control_tokens():
 def test_a_template_needs_its_tokens(template):
     with pytest.raises(InputError, match=r"needs the token <\|.*, which the tokenizer \(bytes\) lacks"):
         template(BYTES, "a")
+
+
+@pytest.mark.parametrize("tokenizer", [CHAT._replace(end=299), LLAMA._replace(end=299), BYTES])
+def test_answers_end_where_the_model_will_be_stopped(tokenizer):
+    template = find_template("auto", tokenizer)
+    made = ending("auto", tokenizer)
+    assert template(made, "Sky?", "Blue.")[-1] == made.end
+    assert made._replace(end=tokenizer.end) == tokenizer
+    assert (made == tokenizer) == (template not in ENDS)
+    assert ending("plain", tokenizer) == tokenizer
