@@ -112,8 +112,8 @@ def _gguf_tokenizer(fields: dict[str, Any], name: str) -> Tokenizer:
     kinds = fields.get("token_type") or [NORMAL] * len(tokens)
     if len(kinds) != len(tokens):
         raise InputError(
-            f"{name}: has {len(tokens)} tokens and {len(kinds)} kinds of tokens, not as many of each; convert "
-            "the model again"
+            f"{name}: has {len(tokens)} tokens and {len(kinds)} kinds of tokens, not as many of each; "
+            "convert the model again"
         )
     control = {token: index for index, token in enumerate(tokens) if kinds[index] not in (NORMAL, 6)}
     begin = fields.get("bos_token_id") if fields.get("add_bos_token", kind == "llama") else None
@@ -124,8 +124,8 @@ def _gguf_tokenizer(fields: dict[str, Any], name: str) -> Tokenizer:
         scores = fields.get("scores") or []
         if len(tokens) != len(scores):
             raise InputError(
-                f"{name}: has {len(tokens)} tokens and {len(scores)} scores, not as many of each; convert the "
-                "model again"
+                f"{name}: has {len(tokens)} tokens and {len(scores)} scores, not as many of each; convert "
+                "the model again"
             )
         unknown = fields.get("unknown_token_id")
         return score_tokenizer(
