@@ -136,7 +136,7 @@ def measure(command: Evaluate, names: Sequence[str]) -> Result:
 
     settings = read_run(command.runs[0])["settings"]
     asked = command.judge or settings["judge"]
-    if asked == "data":
+    if asked in (None, "data"):
         raise InputError(
             f"{command.runs[0]}: learned from labels, so it has no judge; give one with --judge, such as "
             "population:sentiment,dialogue"

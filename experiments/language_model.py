@@ -15,6 +15,28 @@ BASE = "base"
 PRETRAINING = {"tiny": (400, 32), "small": (2000, 64)}  # steps and batch
 STORIES, STORY_TOKENS = 4000, 192
 Say = Callable[[str], None]
+_TEXT, _WHOLE = (str,), (int,)
+KEPT: dict[str, tuple[type, ...]] = {  # the settings of a run that other commands read
+    "mode": _TEXT,
+    "preset": (str, type(None)),
+    "model": (str, type(None)),
+    "data": (str, type(None)),
+    "judge": (str, type(None)),
+    "template": _TEXT,
+    "lora": (int, type(None)),
+    "seed": _WHOLE,
+    "prompt_length": _WHOLE,
+    "response_length": _WHOLE,
+    "held_out": _WHOLE,
+    "truncate": (bool,),
+    "skip_bad": (int, float),
+}
+CONTENT: dict[str, tuple[type, ...]] = {  # what a run read when it began
+    "model": _TEXT,
+    "model_step": (int, type(None)),
+    "data": _TEXT,
+    "judge": (str, type(None)),
+}
 
 
 class Base(NamedTuple):
@@ -24,11 +46,15 @@ class Base(NamedTuple):
       params: nested dictionary of arrays.
       config: its shape.
       tokenizer: that belongs to it.
+      digest: SHA-256 of what was read.
+      step: of the checkpoint that was read, where that was a run's.
     """
 
     params: Any
     config: Any
     tokenizer: Any
+    digest: str
+    step: int | None = None
 
 
 def read_run(folder: pathlib.Path) -> dict[str, Any]:
@@ -37,19 +63,35 @@ def read_run(folder: pathlib.Path) -> dict[str, Any]:
     Args:
       folder: of the run.
 
+    Returns:
+      Its ``settings``, and its ``content``: what it read when it began, empty where that was not recorded.
+
     Raises:
-      InputError: if there is none.
+      InputError: if there is none, or it is not what ``nlhf train`` writes.
     """
     try:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        if record["kind"] == "train":
+        content = record.setdefault("content", {})
+        if record["kind"] != "train":
+            reason = f"is a run of {str(record['kind'])[:40]}"
+        elif wrong := _misfit(record["settings"], KEPT) or (content and _misfit(content, CONTENT)):
+            reason = f"is damaged ({wrong})"
+        else:
             return record
-        reason = f"is a run of {record['kind']}"
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         reason = "is damaged"
     raise InputError(f"{folder / RUN}: {reason}; name the folder of a run of nlhf train")
+
+
+def _misfit(found: dict[str, Any], kinds: dict[str, tuple[type, ...]]) -> str | None:
+    for name, kind in kinds.items():
+        if name not in found:
+            return f"it does not say {name}"
+        if type(found[name]) not in kind:  # bool is an int to isinstance
+            return f"{name} is {ascii(found[name])[:40]}"
+    return None
 
 
 def is_run(path: pathlib.Path) -> bool:
@@ -65,6 +107,9 @@ def load_base(
     remat: bool,
     seed: int,
     say: Say,
+    *,
+    step: int | None = None,
+    inside: tuple[pathlib.Path, ...] = (),
 ) -> Base:
     """Load the base model of a run; a preset is pretrained once and kept in the run's folder.
 
@@ -76,6 +121,8 @@ def load_base(
       remat: whether activations are computed again in the backward pass.
       seed: of the preset's parameters.
       say: is told what takes long.
+      step: of which checkpoint, where the model is a run; ``None`` is the newest.
+      inside: runs that are being loaded and need this one.
 
     Raises:
       InputError: if both or neither are given, or the model cannot be read.
@@ -87,7 +134,7 @@ def load_base(
         assert out is not None
         loaded = _preset(preset, out / BASE, seed, say)
     elif is_run(model):
-        loaded = load_policy(model, say=say)[0]
+        loaded = load_policy(model, step=step, say=say, inside=inside)[0]
     else:
         loaded = _load(model)
     config = dataclasses.replace(loaded.config, dtype=dtype, remat=remat)
@@ -102,7 +149,18 @@ def _load(path: pathlib.Path) -> Base:
     params, config = load_model(path)
     ours = path.is_dir() and config.vocabulary == byte_tokenizer().vocabulary
     tokenizer = byte_tokenizer() if ours and not any(path.glob("tok*")) else load_tokenizer(path)
-    return Base(params, config, check_tokenizer(tokenizer, config.vocabulary))
+    return Base(params, config, check_tokenizer(tokenizer, config.vocabulary), tree_digest(params))
+
+
+def tree_digest(tree: Any) -> str:
+    """Return one SHA-256 for all arrays of a tree.
+
+    Args:
+      tree: of arrays.
+    """
+    from nlhf.transformer.digest import named_leaves, state_digests, total
+
+    return total(state_digests(named_leaves(tree)))
 
 
 def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
@@ -130,8 +188,46 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
     return _load(folder)
 
 
+def load_reference(
+    run: pathlib.Path, *, say: Say = lambda text: None, inside: tuple[pathlib.Path, ...] = ()
+) -> Base:
+    """Load what a run started from; its tokenizer ends where the run's template does.
+
+    Args:
+      run: folder of the run.
+      say: is told what takes long, or was passed over.
+      inside: runs that are being loaded and need this one.
+
+    Raises:
+      InputError: if it cannot be read, or a run starts from itself.
+    """
+    from nlhf.transformer.chat import ending
+
+    here = run.resolve()
+    if here in inside:
+        raise InputError(f"{run}: starts from itself, by the --model in its {RUN}; put the right one there")
+    record = read_run(run)
+    settings = record["settings"]
+    base = load_base(
+        settings["preset"],
+        None if settings["model"] is None else pathlib.Path(settings["model"]),
+        run,
+        "float32",
+        False,
+        settings["seed"],
+        say,
+        step=record["content"].get("model_step"),
+        inside=(*inside, here),
+    )
+    return base._replace(tokenizer=ending(settings["template"], base.tokenizer))
+
+
 def load_policy(
-    run: pathlib.Path, *, step: int | None = None, say: Say = lambda text: None
+    run: pathlib.Path,
+    *,
+    step: int | None = None,
+    say: Say = lambda text: None,
+    inside: tuple[pathlib.Path, ...] = (),
 ) -> tuple[Base, Base]:
     """Load the trained policy of a run, adapters merged in, and its reference.
 
@@ -139,9 +235,11 @@ def load_policy(
       run: folder of the run, which may be going on.
       step: of which checkpoint; ``None`` is the newest that is intact.
       say: is told what was passed over.
+      inside: runs that are being loaded and need this one.
 
     Raises:
-      InputError: if the run trains a judge, or has no checkpoint that is intact.
+      InputError: if the run trains a judge, has no checkpoint that is intact, or has adapters of a base that
+        is not what it was.
     """
     import jax
 
@@ -157,19 +255,22 @@ def load_policy(
         raise InputError(
             f"{run}: trained a judge ({settings['mode']}), not a language model; name another run"
         )
-    reference = load_base(
-        settings["preset"],
-        None if settings["model"] is None else pathlib.Path(settings["model"]),
-        run,
-        "float32",
-        False,
-        settings["seed"],
-        say,
-    )
+    reference = load_reference(run, say=say, inside=inside)
     rank = settings["lora"]
+    if record["content"].get("model") not in (None, reference.digest):
+        changed = f"{run}: the weights of {settings['model'] or run / BASE} changed since this run began"
+        if rank is not None:
+            raise InputError(f"{changed}, and its adapters fit those of then; put them back")
+        say(f"{changed}: its reference is another one now")
     fixed = frame(reference.params, reference.config, None if rank is None else lora(rank))
     template = TrainState(trained_template(jax.random.key(0), fixed), ())
     found = read(run / CHECKPOINTS, template, step=step, partial=True)
     for line in found.damaged:
         say(f"{run}: passed over {line}")
-    return reference._replace(params=weights(fixed, found.state.algorithm.policy)), reference
+    policy = found.state.algorithm.policy
+    # of what was read, since merging adapters rounds differently on other devices
+    digest = tree_digest(policy.parameters)
+    if rank is not None:
+        digest = f"{digest} on {reference.digest}"
+    merged = reference._replace(params=weights(fixed, policy), digest=digest, step=found.step)
+    return merged, reference

@@ -70,9 +70,8 @@ def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
     if "optimism" in takes and chosen["optimism"] is None:
         # of the order β/√T a comparison (arXiv:2405.21046, Theorem 3.1); VPO's stands once beside their sum
         total = command.steps * command.batch
-        chosen["optimism"] = chosen["beta"] / total**0.5 * (total if name == "vpo" else 1)
-        if offline:  # what is not in the data cannot be asked about: pessimism
-            chosen["optimism"] *= -1
+        size = chosen["beta"] / total**0.5 * (total if name == "vpo" else 1)
+        chosen["optimism"] = -size if offline else size  # what is not in the data cannot be asked about
     if "replay" in takes and chosen["replay"] is None:
         chosen["replay"] = (1 if offline else 8) * command.batch
     return chosen

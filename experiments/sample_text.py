@@ -54,7 +54,10 @@ def main(command: Sample) -> None:
 
 
 def _pretrained(path: pathlib.Path) -> Base:
-    return load_base(None, path, None, "float32", False, 0, _say)
+    from nlhf.transformer.chat import ending
+
+    base = load_base(None, path, None, "float32", False, 0, _say)
+    return base._replace(tokenizer=ending("auto", base.tokenizer))
 
 
 def _prompts(command: Sample, base: Base) -> list[list[int]]:

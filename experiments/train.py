@@ -12,7 +12,7 @@ from typing import Any
 from experiments import records
 from experiments.commands import Train
 from experiments.io import write_files
-from experiments.language_model import BASE, RUN, load_base
+from experiments.language_model import BASE, RUN, load_base, read_run, tree_digest
 from experiments.lock import LOCK, acquire, release
 from nlhf.errors import InputError
 
@@ -31,6 +31,10 @@ FREE = (
 COUNTS = (
     *("steps", "batch", "prompt_length", "response_length", "updates", "held_out", "evaluate_every"),
     *("save_every", "keep", "rows", "lora", "replay"),
+)
+JUDGE_TAKES_NONE = (  # options of the algorithms and their spaces
+    *("updates", "rows", "step_size", "beta", "mixture", "optimism", "replay", "period", "num_inner"),
+    *("temperature", "bias", "preferred", "regularisation", "lora"),
 )
 OURS = {RUN, LOCK, BASE}
 
@@ -102,8 +106,16 @@ def check(command: Train) -> None:
         for name in ("algorithm", "judge"):
             if getattr(command, name) is not None:
                 raise InputError(f"--{name} is given, but --mode {command.mode} takes none; leave it out")
-    if command.mode in ("reward", "pairwise") and command.lora is not None:
-        raise InputError(f"--lora is {command.lora}, but a judge is trained whole; leave it out")
+    if command.mode in ("reward", "pairwise"):
+        for name in JUDGE_TAKES_NONE:
+            if getattr(command, name) != getattr(Train, name):
+                option = name.replace("_", "-")
+                raise InputError(
+                    f"--{option} is {getattr(command, name)}, but a judge is trained whole, by one step of "
+                    f"Adam a batch; leave --{option} out"
+                )
+    if command.soft_labels and (command.mode != "preference" or command.judge == "data"):
+        raise InputError("--soft-labels is given, but the labels are those of the data; leave it out")
 
 
 def _range(
@@ -132,6 +144,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     from experiments.train_data import load_data, needs_pairs
     from experiments.train_judge import DEFAULT, build_judge
     from nlhf.transformer import sharding
+    from nlhf.transformer.chat import ending
     from nlhf.transformer.judges.protocol import plain_errors
     from nlhf.transformer.loop import Messages, run_steps
     from nlhf.transformer.restore import Best
@@ -156,20 +169,34 @@ def _train(command: Train, folder: pathlib.Path) -> int:
         settings["decay_steps"] = command.steps
     if command.process == 0:
         _check_folder(folder, settings)
-    base = load_base(command.preset, command.model, folder, command.dtype, command.remat, command.seed, _say)
+    before = read_run(folder)["content"] if (folder / RUN).exists() else {}
+    base = load_base(
+        command.preset,
+        command.model,
+        folder,
+        command.dtype,
+        command.remat,
+        command.seed,
+        _say,
+        step=before.get("model_step"),
+    )
+    base = base._replace(tokenizer=ending(command.template, base.tokenizer))
     mesh = sharding.parse_mesh(command.mesh or f"data={jax.device_count()}")
     sharding.check_mesh(mesh, base.config, command.batch)
     data = load_data(command, base, _say)
-    held = command.held_out
-    if held % sharding.num_row_parts(mesh):
-        raise InputError(
-            f"--held-out is {held}, but the mesh splits rows into {sharding.num_row_parts(mesh)} parts"
-        )
+    parts = sharding.num_row_parts(mesh)
+    for option in ("held_out", "rows"):  # rows that are not split would be computed by every part
+        if (getattr(command, option) or 0) % parts:
+            raise InputError(
+                f"--{option.replace('_', '-')} is {getattr(command, option)}, but the mesh splits rows into "
+                f"{parts} parts; give a multiple of {parts}"
+            )
     placing = train_steps.Placing(
         lambda tree: sharding.place(tree, mesh),
         lambda rows: sharding.place_batch(rows, mesh),
         sharding.share(mesh),
     )
+    now = {"model": base.digest, "model_step": base.step, "data": tree_digest(data), "judge": None}
     with jax.set_mesh(mesh), plain_errors():
         if name is None:
             run = train_steps.judge_run(command, base, data, placing)
@@ -178,10 +205,13 @@ def _train(command: Train, folder: pathlib.Path) -> int:
             if not needs_pairs(command):
                 assert command.judge is not None
                 judge, traceable = build_judge(command.judge, base)
+                if traceable:
+                    now["judge"] = tree_digest(judge)
             run = train_steps.preference_run(command, name, chosen, base, data, judge, traceable, placing)
         if command.process == 0:
-            _write_settings(folder, settings)
-        report = _Report(command)
+            _check_content(folder, before, now)
+            _write_settings(folder, settings, now)
+        report = _Report(command, name)
         try:
             ended = run_steps(
                 folder,
@@ -209,7 +239,6 @@ def _train(command: Train, folder: pathlib.Path) -> int:
 
 def _check_folder(folder: pathlib.Path, settings: dict[str, Any]) -> None:
     """Refuse a folder that is not this run's."""
-    from experiments.language_model import read_run
     from nlhf.transformer.digest import differences
 
     if (folder / RUN).exists():
@@ -231,19 +260,30 @@ def _check_folder(folder: pathlib.Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _write_settings(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+def _check_content(folder: pathlib.Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with other weights or rows behind the same paths."""
+    names = {"model": "the weights of the base model", "data": "the rows", "judge": "the judge"}
+    changed = [names[each] for each in names if before and before[each] != now[each]]
+    if changed:
+        raise InputError(
+            f"{folder}: since this run began, {' and '.join(changed)} changed; put back what was there, or "
+            "give another --out"
+        )
+
+
+def _write_settings(folder: pathlib.Path, settings: dict[str, Any], content: dict[str, Any]) -> None:
     """Say what run this is, once all that it needs could be read: a mistake in a command leaves no trace."""
     if (folder / RUN).exists():
         return
-    content = json.dumps({"kind": "train", "settings": settings}, indent=2) + "\n"
-    write_files(folder, {RUN: content.encode()})
+    record = json.dumps({"kind": "train", "settings": settings, "content": content}, indent=2) + "\n"
+    write_files(folder, {RUN: record.encode()})
 
 
 class _Report:
     """A bar on a terminal, a line now and then in a log."""
 
-    def __init__(self, command: Train) -> None:
-        self.command, self.last = command, "nothing left to do"
+    def __init__(self, command: Train, name: str | None) -> None:
+        self.command, self.name, self.last = command, name, "nothing left to do"
         self.bar: Any = None
         self.began = time.monotonic()
 
@@ -256,7 +296,7 @@ class _Report:
     def step(self, made: int, values: Any, seconds: float) -> None:
         """Show how far the run is."""
         c = self.command
-        tokens = c.batch * c.response_length * (c.responses if c.mode == "preference" else 2)
+        tokens = c.batch * c.response_length * num_responses(c, self.name, values)
         shown = {key: f"{value:.3g}" for key, value in values.items() if key not in ("queries", "length")}
         if shown:
             self.last = ", ".join(f"{key} {value}" for key, value in shown.items())
@@ -276,6 +316,19 @@ class _Report:
         """Take the bar off the terminal."""
         if self.bar is not None:
             self.bar.close()
+
+
+def num_responses(command: Train, name: str | None, values: Any) -> int:
+    """Return how many responses to a prompt a step draws, or reads where it learns from pairs.
+
+    Args:
+      command: of the run.
+      name: of the algorithm; ``None`` trains a judge.
+      values: that the step reported.
+    """
+    from nlhf.algorithms import ALGORITHMS
+
+    return command.responses * int(values["queries"]) if name in ALGORITHMS else 2
 
 
 def _say(text: str) -> None:

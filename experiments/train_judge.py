@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from experiments.language_model import Base, Say, load_base, read_run
+from experiments.language_model import Base, Say, load_reference, read_run
 from experiments.train_state import TrainState
 from nlhf.errors import InputError
 from nlhf.transformer.judges.protocol import Judge
@@ -70,8 +70,7 @@ def load_judge(run: pathlib.Path, kind: str, base: Base, say: Say = lambda text:
         raise InputError(
             f"{run}: is a run of --mode {settings['mode']}, but the judge is {kind}; name another run"
         )
-    source = None if settings["model"] is None else pathlib.Path(settings["model"])
-    own = load_base(settings["preset"], source, run, "float32", False, settings["seed"], say)
+    own = load_reference(run, say=say)
     if own.config.vocabulary != base.config.vocabulary:
         raise InputError(
             f"{run}: judges {own.config.vocabulary} tokens, but the model has {base.config.vocabulary}; "

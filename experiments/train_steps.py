@@ -66,8 +66,8 @@ def optimiser(command: Train, projections: int = 1) -> optax.GradientTransformat
       command: of the run.
       projections: of a step, each going on from the one before; each makes ``--updates`` optimiser steps.
     """
-    total = command.steps * command.updates * projections
-    total = max(total, command.warmup + 1) if command.decay else None
+    made = command.steps * command.updates * projections
+    total = max(made, command.warmup + 1) if command.decay else None
     return _optimiser(command.learning_rate, command.warmup, total, command.clip)
 
 

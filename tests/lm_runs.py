@@ -1,12 +1,17 @@
 """A language model small enough to be trained in a test: random weights over bytes, in a folder."""
 
+import dataclasses
 import json
 
 import jax
 
+from experiments import records
 from experiments.commands import Train
-from nlhf.transformer import model
+from experiments.train_state import PolicyPart, TrainState
+from nlhf.policies import Trained
+from nlhf.transformer import checkpoint, model
 from nlhf.transformer.config import ModelConfig
+from nlhf.transformer.loop import CHECKPOINTS
 from nlhf.transformer.weights_export import save_model
 
 CONFIG = ModelConfig(
@@ -56,3 +61,18 @@ def command(tmp_path, **changes):
         "out": tmp_path / "run",
     }
     return Train(**{**settings, **changes})
+
+
+def write_run(folder, place, params, **changes):
+    """A run with a checkpoint of given weights, without training one."""
+    folder.mkdir()
+    run = dataclasses.replace(command(place), out=folder, **changes)
+    settings = records.encode(run) | {"model": str(run.model), "algorithm": "egpo"}
+    (folder / "run.json").write_text(json.dumps({"kind": "train", "settings": settings}))
+    add_checkpoint(folder, 2, TrainState(PolicyPart(Trained(params, ())), jax.random.key(0)))
+
+
+def add_checkpoint(folder, step, state):
+    """Let a run have come so far."""
+    with checkpoint.open_store(folder / CHECKPOINTS, keep=2) as store:
+        checkpoint.save(store, step, state)

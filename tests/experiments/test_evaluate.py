@@ -1,6 +1,5 @@
 """Runs against each other and their reference: what is printed and written is what the policies do."""
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -10,17 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lm_runs import CONFIG, command, pairs, prompts
+from lm_runs import CONFIG, command, pairs, prompts, write_run
 
 from experiments import evaluate, records, train
 from experiments.commands import Evaluate
 from experiments.train_data import load_data
-from experiments.train_state import PolicyPart, TrainState
 from nlhf.errors import InputError
-from nlhf.policies import Trained
-from nlhf.transformer import checkpoint, model
+from nlhf.transformer import model
 from nlhf.transformer.checkpoint_import import load_model
-from nlhf.transformer.loop import CHECKPOINTS
 from nlhf.transformer.weights_export import save_model
 
 CIRCLE = "python:letters:circle"
@@ -52,16 +48,6 @@ def leaning(params, letter):
     """The model, but for one byte that nearly always comes: a direction that all states have in common."""
     embedding = params["embedding"].at[:, 0].add(10.0)
     return {**params, "embedding": embedding.at[ord(letter), 0].add(4.0)}
-
-
-def write_run(folder, place, params, **changes):
-    """A run with a checkpoint of given weights, without training one."""
-    folder.mkdir()
-    run = dataclasses.replace(command(place), out=folder, **changes)
-    settings = records.encode(run) | {"model": str(run.model), "algorithm": "egpo"}
-    (folder / "run.json").write_text(json.dumps({"kind": "train", "settings": settings}))
-    with checkpoint.open_store(folder / CHECKPOINTS, keep=1) as store:
-        checkpoint.save(store, 2, TrainState(PolicyPart(Trained(params, ())), jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

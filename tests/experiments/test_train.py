@@ -21,6 +21,7 @@ from experiments.language_model import load_policy
 from experiments.lock import BusyError, acquire, release
 from nlhf.algorithms import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
+from nlhf.transformer import sharding
 from nlhf.transformer.metrics import read_lines
 from nlhf.transformer.responses import Responses
 
@@ -131,6 +132,9 @@ def test_the_loss_of_labelled_pairs_falls(place):
         ({"judge": "data", "algorithm": "xpo"}, "--algorithm is xpo, which takes the second response"),
         ({"mode": "sft"}, "--judge is given, but --mode sft takes none"),
         ({"mode": "reward", "judge": None, "lora": 2}, "a judge is trained whole"),
+        ({"mode": "reward", "judge": None, "updates": 2}, "leave --updates out"),
+        ({"mode": "pairwise", "judge": None, "beta": 0.1}, "leave --beta out"),
+        ({"judge": "data", "algorithm": "dpo", "soft_labels": True}, "labels are those of the data"),
         ({"preset": "tiny"}, "give one of them"),
         ({"process": 1}, "--process is 1"),
         ({"processes": 2, "model": None}, "pretrained by one process"),
@@ -175,7 +179,7 @@ def test_every_number_has_an_effect_or_is_refused(place):
             chosen = lm_settings.hyper_parameters(Train(), name)
             assert None not in chosen.values()
             taken |= set(chosen)
-    assert taken == options
+    assert taken == options <= {*train.JUDGE_TAKES_NONE}
 
 
 @pytest.mark.filterwarnings("ignore::nlhf.errors.RangeWarning")
@@ -205,6 +209,19 @@ def test_the_learning_rate_falls_to_zero_at_the_last_step():
         sizes.append(abs(float(change)))
     assert sizes[-2] > 1e-3
     assert sizes[-1] < 1e-6
+
+
+def test_rows_that_the_mesh_would_not_split_are_refused(place, monkeypatch):
+    monkeypatch.setattr(sharding, "num_row_parts", lambda mesh: 4)
+    for option in ("rows", "held_out"):
+        with pytest.raises(InputError, match=f"--{option.replace('_', '-')} is 2, but the mesh .* 4 parts"):
+            train.main(command(place, **{option: 2}))
+
+
+def test_the_responses_that_a_step_draws_are_counted():
+    asked = Train(responses=4)
+    for name, queries, expected in (("egpo", 2, 8), ("nash_md", 1, 4), ("dpo", 32, 2), (None, None, 2)):
+        assert train.num_responses(asked, name, {"queries": queries}) == expected
 
 
 def test_a_mistake_in_a_command_leaves_no_run_behind(place):
