@@ -29,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # a version that does not know a flag ends the process: newer ones have the one code generator alone
     if config.option.markexpr == "not slow" and jax.__version_info__[:2] == (0, 10):
         os.environ.setdefault("XLA_FLAGS", QUICK_COMPILATION)
+    if not hasattr(config, "cache"):  # pytest was told to keep nothing
+        return
     # a folder a worker: two that write the same file at once could read it half written
     kept = config.cache.mkdir(f"xla-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
     jax.config.update("jax_compilation_cache_dir", str(kept))
