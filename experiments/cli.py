@@ -101,39 +101,39 @@ def _run(words: list[str]) -> int:
     )
     # what a command needs is imported here, so that --help answers at once
     if isinstance(command, commands.Reproduce):
-        from experiments import reproduce
+        from experiments.figures import command as reproduce
 
         reproduce.main(command)
     elif isinstance(command, commands.Solve):
-        from experiments import solve
+        from experiments.solve import command as solve
 
         solve.main(command)
     elif isinstance(command, commands.Check):
-        from experiments import check
+        from experiments.check import command as check
 
         check.main(command)
     elif isinstance(command, commands.Games):
-        from experiments import games_table
+        from experiments.solve import games as games_table
 
         games_table.main(command)
     elif isinstance(command, commands.Train):
-        from experiments import train
+        from experiments.language_models import train
 
         return train.main(command)
     elif isinstance(command, commands.Sample):
-        from experiments import sample_text
+        from experiments.language_models import sample as sample_text
 
         sample_text.main(command)
     elif isinstance(command, commands.Evaluate):
-        from experiments import evaluate
+        from experiments.language_models import evaluate
 
         evaluate.main(command)
     elif isinstance(command, commands.Export):
-        from experiments import export
+        from experiments.language_models import export
 
         export.main(command)
     else:
-        from experiments import bench
+        from experiments.bench import command as bench
 
         bench.main(command)
     return 0
@@ -141,7 +141,7 @@ def _run(words: list[str]) -> int:
 
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an expected failure, ``None`` for a fault of ours: its traceback is shown."""
-    from experiments.lock import BusyError
+    from experiments.output.lock import BusyError
     from nlhf.errors import InputError
 
     if isinstance(error, InputError):

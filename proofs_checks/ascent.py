@@ -29,7 +29,7 @@ from tabular.games import Game
 from tabular.metrics import METRICS
 from tabular.oracle import exact
 from tabular.payoff import payoff
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 

@@ -26,7 +26,7 @@ from tabular.nash import solve_regularised
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import dense
 from tabular.run import Axes, Measure, run
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 Method = Algorithm | Callable[[float], Algorithm]

@@ -16,7 +16,13 @@ from proofs_checks import breaking, claims, tightness, unchecked
 from proofs_checks.certificates import certify
 from proofs_checks.certificates import lemmas as certified_lemmas
 from proofs_checks.dynamics import edges, floors, noise, scaling, separations, simulations, spectra
-from proofs_checks.feedback import (
+from proofs_checks.identities import algorithms as identities
+from proofs_checks.identities import bradley_terry, examples, instruments
+from proofs_checks.identities import game as game_identities
+from proofs_checks.identities import gradients as gradient_identities
+from proofs_checks.identities import losses as loss_identities
+from proofs_checks.identities import steps as step_rows
+from proofs_checks.learners import (
     cpl,
     cpl_fits,
     dpo_offline,
@@ -34,12 +40,6 @@ from proofs_checks.feedback import (
     xpo_lemmas,
     xpo_rates,
 )
-from proofs_checks.identities import algorithms as identities
-from proofs_checks.identities import bradley_terry, examples, instruments
-from proofs_checks.identities import game as game_identities
-from proofs_checks.identities import gradients as gradient_identities
-from proofs_checks.identities import losses as loss_identities
-from proofs_checks.identities import steps as step_rows
 from proofs_checks.lemmas import extragradient as extragradient_lemmas
 from proofs_checks.lemmas import extragradient_bounds, original_game, proximal
 from proofs_checks.lemmas import game as lemmas

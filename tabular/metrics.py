@@ -14,10 +14,11 @@ import jax.numpy as jnp
 
 from nlhf import logspace
 from nlhf.errors import InputError
-from tabular import bandits, mdp_metrics
+from tabular import bandits
 from tabular.bandits import Bandit
 from tabular.games import Game
-from tabular.mdp import MDP
+from tabular.mdps import metrics as mdp_metrics
+from tabular.mdps.mdp import MDP
 from tabular.payoff import payoff
 
 Array = jax.Array

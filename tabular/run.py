@@ -18,12 +18,12 @@ import numpy as np
 from nlhf.base import Algorithm, Claim, Policy, PolicySpace, State, Static, check_whole, hyper
 from nlhf.errors import InputError, RangeWarning
 from tabular.games import Game
-from tabular.mdp import MDP
+from tabular.mdps.mdp import MDP
 from tabular.metrics import ALL_METRICS, check_measure
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import payoff
 from tabular.replay import check_sizes
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 ITERATES = ("last", "half", "average")
@@ -325,7 +325,7 @@ def _check_learner(algorithm: Algorithm, game: Any, make_space: Any, make_oracle
     if isinstance(game, MDP) and (make_space is simplex or make_oracle is exact):
         raise InputError(
             "the game is an MDP, whose responses are segments; give make_space=segment_space and "
-            "make_oracle=offline_segments(data) or fresh_segments(...) of tabular.segment_space"
+            "make_oracle=offline_segments(data) or fresh_segments(...) of tabular.mdps.segment_space"
         )
 
 

@@ -15,7 +15,7 @@ from tabular import families
 from tabular.games import Game, with_beta
 from tabular.oracle import exact
 from tabular.run import Measure, Trace, run
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 NUM_STEPS = 800
 MEASURES = (

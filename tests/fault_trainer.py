@@ -14,7 +14,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from experiments.lock import BusyError, acquire
+from experiments.output.lock import BusyError, acquire
 
 
 def arguments(words):
@@ -35,7 +35,7 @@ def load():
     import optax
     from orbax.checkpoint import v1
 
-    from nlhf.transformer import loop
+    from nlhf.transformer.runs import loop
 
     return jax, optax, v1, loop
 
@@ -48,8 +48,8 @@ def train(options):
     import jax.numpy as jnp
     import optax
 
-    from nlhf.transformer import digest
-    from nlhf.transformer.loop import Messages, run_steps
+    from nlhf.transformer.runs import digest
+    from nlhf.transformer.runs.loop import Messages, run_steps
 
     size = options.size
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from experiments import records
-from experiments.exploration import Series
+from experiments.figures.shared.exploration import Series
+from experiments.output import records
 
 
 def survives_json(module, result):

@@ -14,7 +14,7 @@ from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import preferences
 from nlhf.transformer.judges.service import service
 from nlhf.transformer.responses import Responses
-from nlhf.transformer.tokenizer import byte_tokenizer
+from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
 rank, port, kind = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.config.update("jax_platforms", "cpu")

@@ -5,14 +5,15 @@ import json
 
 import jax
 
-from experiments import records
 from experiments.commands import Train
-from experiments.train_state import PolicyPart, TrainState
+from experiments.language_models.train_state import PolicyPart, TrainState
+from experiments.output import records
 from nlhf.policies import Trained
-from nlhf.transformer import checkpoint, model
-from nlhf.transformer.config import ModelConfig
-from nlhf.transformer.loop import CHECKPOINTS
-from nlhf.transformer.weights_export import save_model
+from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model.config import ModelConfig
+from nlhf.transformer.runs import checkpoint
+from nlhf.transformer.runs.loop import CHECKPOINTS
+from nlhf.transformer.weights.export import save_model
 
 CONFIG = ModelConfig(
     vocabulary=258, width=16, layers=1, heads=2, kv_heads=1, head_width=8, hidden=24, context=64

@@ -6,7 +6,7 @@ import golden_models
 import jax
 import numpy as np
 
-from nlhf.transformer import model
+from nlhf.transformer.model import decoder as model
 
 FORWARD = jax.jit(model.apply, static_argnums=1)
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf.base import Comparisons
-from nlhf.transformer import model
-from nlhf.transformer.config import ModelConfig
+from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.responses import Responses
 
 CONFIG = ModelConfig(

@@ -48,7 +48,7 @@ def main(words):
     jax.config.update("jax_disable_most_optimizations", options.quick)
     import numpy as np
 
-    from nlhf.transformer import distributed
+    from nlhf.transformer.runs import distributed
 
     address = f"127.0.0.1:{options.port}"
     if options.processes > 1:
@@ -74,13 +74,16 @@ def train(text, options):
     from nlhf.algorithms import egpo, xpo
     from nlhf.base import Oracle
     from nlhf.replay import buffer
-    from nlhf.transformer import checkpoint, model, order, sharding
-    from nlhf.transformer.config import ModelConfig
+    from nlhf.transformer.data import order
     from nlhf.transformer.judges.table import table
-    from nlhf.transformer.lora import lora
+    from nlhf.transformer.model import decoder as model
+    from nlhf.transformer.model import sharding
+    from nlhf.transformer.model.config import ModelConfig
+    from nlhf.transformer.model.lora import lora
     from nlhf.transformer.oracle import Prompts, sampled_oracle
     from nlhf.transformer.policy import frame
     from nlhf.transformer.responses import Responses
+    from nlhf.transformer.runs import checkpoint
     from nlhf.transformer.space import start, transformer_space
 
     rows, width, length, vocabulary = 16, 3, 3, 8

@@ -16,9 +16,9 @@ from nlhf.base import Comparisons, Info, hyper
 from tabular import families, games
 from tabular.metrics import METRICS
 from tabular.oracle import exact, offline, sampled
-from tabular.parametric import init_network, network_space
 from tabular.run import ITERATES, Axes, _jitted, run
-from tabular.space import simplex
+from tabular.spaces.network import init_network, network_space
+from tabular.spaces.simplex import simplex
 
 BETA = 0.3
 PARAMETERS = {"step_size", "beta", "mixture", "period", "num_inner"}

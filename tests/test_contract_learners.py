@@ -15,14 +15,14 @@ from nlhf import logspace
 from nlhf.algorithms import ALGORITHMS, LEARNERS
 from nlhf.base import Calibration, Comparisons, Info, hyper
 from nlhf.replay import buffer, latest
-from tabular.bounded import bounded_rewards
 from tabular.oracle import exact, labelled, offline
-from tabular.parametric import init_network, network_space
-from tabular.policy_class import finite_class
 from tabular.replay import counts
 from tabular.run import Axes, _jitted, run
-from tabular.softmax import softmax_space
-from tabular.space import simplex
+from tabular.spaces.bounded import bounded_rewards
+from tabular.spaces.finite_class import finite_class
+from tabular.spaces.network import init_network, network_space
+from tabular.spaces.simplex import simplex
+from tabular.spaces.softmax import softmax_space
 
 BANDIT = learners.BANDIT
 START = logspace.normalise(jax.random.normal(jax.random.key(3), (2, 4)))

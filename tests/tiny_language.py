@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 from nlhf.policies import Trained
-from nlhf.transformer import model
-from nlhf.transformer.config import ModelConfig
 from nlhf.transformer.enumerable import language_oracle
+from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.policy import frame
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import transformer_space

@@ -11,7 +11,7 @@ import optax
 
 from nlhf.errors import InputError
 from nlhf.policies import Trained
-from nlhf.transformer.sharding import keep
+from nlhf.transformer.model.sharding import keep
 
 Array = jax.Array
 Objective = Callable[[Any, Any], Array]

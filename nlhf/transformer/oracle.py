@@ -10,9 +10,9 @@ from jax.tree_util import Partial
 
 from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
 from nlhf.transformer.judges.protocol import Judge, duel_preference, preferences
+from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.policy import Frame, components
 from nlhf.transformer.responses import Responses, check_prompts
-from nlhf.transformer.sampler import sample
 
 Array = jax.Array
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from nlhf.base import Policy, Static
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
-from nlhf.transformer import likelihood
-from nlhf.transformer.config import ModelConfig
-from nlhf.transformer.lora import Lora, merge
+from nlhf.transformer.model import likelihood
+from nlhf.transformer.model.config import ModelConfig
+from nlhf.transformer.model.lora import Lora, merge
 from nlhf.transformer.responses import Responses
 
 Array = jax.Array

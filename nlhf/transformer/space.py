@@ -29,10 +29,10 @@ from nlhf.base import (
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
 from nlhf.transformer.descent import gradient, in_slices, move
-from nlhf.transformer.lora import init_adapters
+from nlhf.transformer.model.lora import init_adapters
+from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.policy import REFERENCE, Frame, components, sequence_log_prob, token_log_prob
 from nlhf.transformer.responses import Responses, check_responses, pair, readable
-from nlhf.transformer.sampler import sample
 
 Array = jax.Array
 FORMS = ("uniform", "on_policy")

@@ -26,7 +26,7 @@ from proofs_checks.certificates.planted import METRICS, Instance, Played, draw, 
 from proofs_checks.rows import Effort
 from tabular.games import Game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
 PRECISIONS = (256, 512, 2048)  # bits

@@ -27,7 +27,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.families import full_support, rock_paper_scissors
 from tabular.games import Game, make_game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 

@@ -25,7 +25,7 @@ from proofs_checks.identities.variational import (
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 
 def gap(log_first: Any, log_second: Any) -> np.ndarray:

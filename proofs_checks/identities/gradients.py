@@ -30,7 +30,7 @@ from proofs_checks.identities.losses import (
 from proofs_checks.identities.variational import log_softmax, path_of
 from proofs_checks.rows import Check
 from tabular.games import Game
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 

@@ -22,7 +22,7 @@ from proofs_checks.instances import GOLDEN, Bank, build, describe
 from proofs_checks.rows import Effort
 from tabular.games import Game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 # the objective reads probabilities, not their logarithms: at smaller beta they underflow
 BETAS = (5e-3, 10.0)

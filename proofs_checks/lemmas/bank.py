@@ -20,7 +20,7 @@ from proofs_checks.instances import Bank, build, describe, subset
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from experiments import cli, commands, games_table
+from experiments import cli, commands
+from experiments.solve import games as games_table
 from nlhf.algorithms import ALGORITHMS
 
 HELP_SECONDS = 0.5

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from tabular.statistics import statistics
+from tabular.game_statistics import statistics
 
 GAMES = (
     "rrps43", "soccer10", "atari_rainbow", "football_europe27", "epl_2022_23", "bundesliga_2014_15",

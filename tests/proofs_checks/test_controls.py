@@ -10,7 +10,7 @@ from proofs_checks.controls import ALL, CONTROLS, signed
 from tabular import families
 from tabular.games import make_game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 BETA = 0.3
 GAME = make_game(

@@ -9,11 +9,11 @@ import pytest
 from nlhf import InputError, cpl, dpo, xpo
 from nlhf.replay import buffer, latest
 from tabular.bandits import Bandit, make_bandit
-from tabular.bounded import bounded_rewards
-from tabular.mdp_families import gridworld
+from tabular.mdps.families import gridworld
 from tabular.oracle import labelled
 from tabular.replay import counts
 from tabular.run import run
+from tabular.spaces.bounded import bounded_rewards
 
 BANDIT = make_bandit([1.0, 0.5, 0.2], np.log([0.1, 0.5, 0.4]), beta=0.1)
 WORLD = {"num_steps": 2, "measures": ("suboptimality",), "make_oracle": labelled(2)}

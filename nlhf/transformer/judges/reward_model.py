@@ -10,9 +10,9 @@ from jax.tree_util import Partial
 
 from nlhf import losses
 from nlhf.base import Comparisons, Static
-from nlhf.transformer.config import ModelConfig
 from nlhf.transformer.judges import trunk
 from nlhf.transformer.judges.protocol import Judge, from_logit
+from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.responses import Responses, length
 
 Array = jax.Array

@@ -15,8 +15,8 @@ from nlhf.base import Comparisons, Oracle, check_whole
 from nlhf.datasets import minibatches
 from nlhf.policies import Trained
 from nlhf.transformer.descent import move
-from nlhf.transformer.guard import NonFiniteError
 from nlhf.transformer.judges.protocol import Judge, duel_preference
+from nlhf.transformer.runs.guard import NonFiniteError
 
 Array = jax.Array
 Loss = Callable[[Any, Comparisons], Array]

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from nlhf.errors import InputError
-from nlhf.transformer import model
-from nlhf.transformer.config import ModelConfig, wide
+from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model.config import ModelConfig, wide
 
 Array = jax.Array
 Parameters = Any

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from damage import data_file, flip
 
-from nlhf.transformer import restore
+from nlhf.transformer.runs import restore
 
 ROOT = pathlib.Path(__file__).parents[3]
 TRAINER = str(ROOT / "tests" / "fault_trainer.py")
@@ -286,8 +286,8 @@ jax.distributed.initialize(address, 2, index, heartbeat_timeout_seconds=20)
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from nlhf.transformer import checkpoint, digest
-from nlhf.transformer.guard import NonFiniteError, check_finite
-from nlhf.transformer.stop import Stop
+from nlhf.transformer.runs.guard import NonFiniteError, check_finite
+from nlhf.transformer.runs.stop import Stop
 
 mesh = jax.make_mesh((4,), ("data",))
 put = lambda x, *axes: jax.make_array_from_callback(x.shape, NamedSharding(mesh, P(*axes)), lambda i: x[i])

@@ -10,12 +10,12 @@ from jax.tree_util import Partial
 from nlhf import losses
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
-from nlhf.transformer import sampler
 from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.judges.table import table as table_judge
+from nlhf.transformer.model import sampler
+from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import REFERENCE, components, frame
-from nlhf.transformer.sampler import sample
 
 LENGTH, NUM = 3, 4
 CONFIG = tiny.config(LENGTH)

@@ -8,8 +8,9 @@ import tiny_language as tiny
 
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
-from nlhf.transformer import likelihood
-from nlhf.transformer.lora import init_adapters, lora
+from nlhf.transformer.model import likelihood
+from nlhf.transformer.model.lora import init_adapters, lora
+from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.policy import (
     REFERENCE,
     components,
@@ -18,7 +19,6 @@ from nlhf.transformer.policy import (
     token_log_prob,
     weights,
 )
-from nlhf.transformer.sampler import sample
 
 LENGTH = 3
 CONFIG = tiny.config(LENGTH)

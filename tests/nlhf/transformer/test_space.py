@@ -13,7 +13,7 @@ from nlhf.base import Calibration, Comparisons, Feedback
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
 from nlhf.targets import explicit
-from nlhf.transformer.lora import lora
+from nlhf.transformer.model.lora import lora
 from nlhf.transformer.policy import REFERENCE, frame
 from nlhf.transformer.responses import Responses, check_prompts, check_responses
 from nlhf.transformer.space import _drawn, start, transformer_space

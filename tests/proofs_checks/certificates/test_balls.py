@@ -13,7 +13,7 @@ from nlhf.algorithms import ALGORITHMS
 from proofs_checks.certificates.balls import UndecidedError, UnknownPrimitiveError, balls, trace
 from tabular.games import Game
 from tabular.oracle import exact
-from tabular.space import simplex
+from tabular.spaces.simplex import simplex
 
 SIZE = 4
 EPSILON = np.finfo(float).eps

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.checkpoint_import import load_model
-from nlhf.transformer.data import pad_left
+from nlhf.transformer.data.encode import pad_left
 from nlhf.transformer.judges.criteria import CRITERIA
 from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import preferences
+from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.responses import Responses
-from nlhf.transformer.sampler import sample
-from nlhf.transformer.tokenizer import byte_tokenizer
-from nlhf.transformer.tokenizer_files import load_tokenizer
-from tabular.statistics import intransitive_triples, statistics
+from nlhf.transformer.tokens.files import load_tokenizer
+from nlhf.transformer.tokens.tokenizer import byte_tokenizer
+from nlhf.transformer.weights.load import load_model
+from tabular.game_statistics import intransitive_triples, statistics
 
 DECODE = byte_tokenizer().decode
 FIVE = ("sentiment", "diversity", "dialogue", "short_sentences", "short_words")

@@ -11,7 +11,7 @@ from nlhf.transformer.judges import protocol
 from nlhf.transformer.judges.protocol import JudgeError
 from nlhf.transformer.judges.service import service
 from nlhf.transformer.responses import Responses
-from nlhf.transformer.tokenizer import byte_tokenizer
+from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
 DECODE = byte_tokenizer().decode
 TEXTS = [["a", "bb", "ccc", "a"], ["dd", "e", "ffff", "gg"]]

@@ -10,9 +10,9 @@ from planted_judges import SEEN, pairs, zeros_count
 
 from nlhf import losses
 from nlhf.errors import InputError
-from nlhf.transformer.guard import NonFiniteError
 from nlhf.transformer.judges import training
 from nlhf.transformer.judges.protocol import Judge
+from nlhf.transformer.runs.guard import NonFiniteError
 
 DATA = pairs(SEEN, zeros_count, 100)
 PARAMS = {"read_out": jnp.zeros(8, jnp.float32)}

@@ -7,8 +7,8 @@ import pytest
 from planted_judges import CONFIG, TRUNK
 
 from nlhf.errors import InputError
-from nlhf.transformer import model
 from nlhf.transformer.judges import trunk
+from nlhf.transformer.model import decoder as model
 
 TOKENS = jax.random.randint(jax.random.key(0), (trunk.ROWS + 3, 5), 0, 8)
 

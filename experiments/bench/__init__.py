@@ -1,0 +1,1 @@
+"""Benchmarks: each times ours and a peer in the same run."""

@@ -1,0 +1,1 @@
+"""The command `nlhf check`: judge the ledger, or claims on a game of the user."""

@@ -1,0 +1,1 @@
+"""The command `nlhf reproduce`, and one folder for each figure: `run` computes, `plot` draws."""

@@ -1,0 +1,189 @@
+"""Draw the phase diagram of exploration and its table from a result, without running anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.figures.shared import panels
+from experiments.figures.shared.learner_styles import LEARNERS, THEORY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from experiments.figures.exploration_phase_diagram.run import Best, Map, Result
+
+ARMS = {"random bandits": 4}  # the others have 2
+
+
+def plot(result: Result) -> Figure:
+    """Return the figure: a row an instance; heat maps a method, the best method, a cut at the longest T.
+
+    Heat maps share one scale a row. Dashed: T = exp(1/(8β)), where the rare arm is drawn once. In the map of
+    the best method pale cells are not separated from the next one by their interval.
+    """
+    import matplotlib
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    instances = [best.instance for best in result.best]
+    methods = list(dict.fromkeys(each.method for each in result.maps))
+    with matplotlib.rc_context(panels.LOOK):
+        figure = plt.figure(figsize=(15.5, 2.75 * len(instances) + 0.5))
+        widths = [1.0] * len(methods) + [0.07, 0.8, 1.0, 0.42, 1.3]
+        grid = figure.add_gridspec(len(instances), len(widths), width_ratios=widths, wspace=0.16, hspace=0.42)
+        for row, instance in enumerate(instances):
+            maps = [each for each in result.maps if each.instance == instance]
+            values = np.concatenate([np.ravel(each.mean) for each in maps])
+            lowest = max(float(values.min()), 1e-2)
+            norm = LogNorm(lowest, float(values.max()))
+            image: Any = None
+            for column, each in enumerate(maps):
+                axes = figure.add_subplot(grid[row, column])
+                image = axes.pcolormesh(
+                    *_edges(each, result), np.asarray(each.mean).clip(lowest), norm=norm, cmap="cividis"
+                )
+                if instance == "good rare arm":
+                    _wall(axes, result, named=column == 0)
+                _plane(axes, each, result, first=column == 0, last=row == len(instances) - 1)
+                title = LEARNERS[each.method].label
+                title += "" if each.width is None else f", {each.width:g}u"
+                axes.set_title(title, color=LEARNERS[each.method].colour, weight="bold")
+                if column == 0:
+                    axes.annotate(
+                        instance,
+                        (-0.62, 0.5),
+                        xycoords="axes fraction",
+                        rotation=90,
+                        va="center",
+                        ha="center",
+                        fontsize=10.5,
+                        weight="bold",
+                    )
+            bar = figure.colorbar(image, cax=figure.add_subplot(grid[row, len(methods)]))
+            bar.set_label("cumulative regret")
+            bar.outline.set_linewidth(0.4)
+            axes = figure.add_subplot(grid[row, len(methods) + 2])
+            _best(axes, result.best[row], maps[0], result, last=row == len(instances) - 1)
+            axes = figure.add_subplot(grid[row, len(methods) + 4])
+            _cut(axes, maps, result, last=row == len(instances) - 1)
+        plt.close(figure)
+    return figure
+
+
+def _edges(each: Map, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    return _between(each.horizons), _between(result.config.inverse_betas)
+
+
+def _between(centres: Any) -> np.ndarray:
+    logs = np.log(np.asarray(centres, float))
+    middle = (logs[1:] + logs[:-1]) / 2
+    return np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
+
+
+def _plane(axes: Axes, each: Map, result: Result, *, first: bool, last: bool) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    edges = _edges(each, result)
+    axes.set_xlim(edges[0][0], edges[0][-1])
+    axes.set_ylim(edges[1][0], edges[1][-1])
+    axes.set_xticks(each.horizons, [str(horizon) for horizon in each.horizons], rotation=45)
+    axes.set_yticks(result.config.inverse_betas, [str(one) for one in result.config.inverse_betas])
+    axes.minorticks_off()
+    axes.tick_params(length=0, labelleft=first)
+    if first:
+        axes.set_ylabel("1/β")
+    if last:
+        axes.set_xlabel("T")
+
+
+def _wall(axes: Axes, result: Result, *, named: bool) -> None:
+    inverse_beta = np.geomspace(result.config.inverse_betas[0] / 2, 2 * result.config.inverse_betas[-1], 200)
+    axes.plot(np.exp(inverse_beta / 8), inverse_beta, color="white", linestyle=(0, (4, 2)), linewidth=1.2)
+    if named:
+        axes.text(0.04, 0.66, r"$T = e^{1/8\beta}$", color="white", transform=axes.transAxes)
+
+
+def _best(axes: Axes, best: Best, first: Map, result: Result, *, last: bool) -> None:
+    from matplotlib.colors import to_rgb
+
+    image = np.ones((*np.shape(best.method), 3))
+    for row, (names, certain) in enumerate(zip(best.method, best.certain, strict=True)):
+        for column, (name, sure) in enumerate(zip(names, certain, strict=True)):
+            colour = np.asarray(to_rgb(LEARNERS[name].colour))
+            image[row, column] = colour if sure else 0.3 * colour + 0.7
+    axes.pcolormesh(*_edges(first, result), image, edgecolor="white", linewidth=0.8)
+    _plane(axes, first, result, first=True, last=last)
+    axes.set_title("least (pale: not sure)")
+
+
+def _cut(axes: Axes, maps: list[Map], result: Result, *, last: bool) -> None:
+    x = np.asarray(result.config.inverse_betas, float)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    horizon = maps[0].horizons[-1]
+    for each in maps:
+        colour = LEARNERS[each.method].colour
+        mean, low, high = (np.asarray(rows)[:, -1] for rows in (each.mean, each.low, each.high))
+        axes.fill_between(x, low.clip(1e-3), high, color=colour, alpha=0.18, lw=0)
+        axes.plot(x, mean, color=colour)
+    axes.plot(x, theory(maps, x), color=THEORY, linestyle=(0, (1.5, 1.5)), linewidth=1.2)
+    values = np.concatenate([np.asarray(each.mean)[:, -1] for each in maps])
+    axes.set_ylim(max(values.min() / 2, 1e-2), values.max() * 2)
+    axes.set_xlim(x[0], x[-1])
+    every = 1 + (len(x) > 5)
+    axes.set_xticks(x, [f"{one:g}" if place % every == 0 else "" for place, one in enumerate(x)])
+    axes.minorticks_off()
+    axes.set_title(f"cut at T = {horizon}")
+    if last:
+        axes.set_xlabel("1/β")
+    ends = [(LEARNERS[each.method].label, LEARNERS[each.method].colour, each.mean[-1][-1]) for each in maps]
+    ends.append(("theory's shape", THEORY, float(theory(maps, x)[-1])))
+    panels.label_ends(axes, ends, gap=0.105)
+
+
+def theory(maps: list[Map], x: np.ndarray) -> np.ndarray:
+    """``min(c K log²T / β, c' √(KT))`` at the longest T, matched to KL-UCB at the two ends of 1/β.
+
+    Args:
+      maps: of one instance.
+      x: 1/β, increasing.
+    """
+    curve = np.asarray(next(each for each in maps if each.method == "kl_ucb").mean)[:, -1]
+    arms, horizon = ARMS.get(maps[0].instance, 2), maps[0].horizons[-1]
+    fast, slow = arms * np.log(horizon) ** 2 * x, np.sqrt(arms * horizon) * np.ones_like(x)
+    return np.minimum(curve[0] * fast / fast[0], max(curve) * slow / slow[0])
+
+
+def table(result: Result) -> str:
+    """Return the Markdown table: regret at every cell with its 95 % interval, and the best method."""
+    lines = []
+    for best in result.best:
+        maps = [each for each in result.maps if each.instance == best.instance]
+        head = " | ".join(LEARNERS[each.method].label for each in maps)
+        width = next(each.width for each in maps if each.width is not None)
+        lines += [
+            f"**{best.instance}** (KL-UCB: c = {width:g}; in brackets the exponent in T at the end)",
+            "",
+            f"| 1/β | T | {head} | least |",
+            "|" + "---|" * (len(maps) + 3),
+        ]
+        for row, inverse_beta in enumerate(result.config.inverse_betas):
+            for column, horizon in enumerate(maps[0].horizons):
+                ending = column == len(maps[0].horizons) - 1
+                cells = [
+                    _span(each, row, column) + (f" [{each.exponent[row]:.2f}]" if ending else "")
+                    for each in maps
+                ]
+                name = LEARNERS[best.method[row][column]].label
+                sure = "" if best.certain[row][column] else " (not separated)"
+                lines.append(f"| {inverse_beta} | {horizon} | {' | '.join(cells)} | {name}{sure} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _span(each: Map, row: int, column: int) -> str:
+    mean, low, high = (table[row][column] for table in (each.mean, each.low, each.high))
+    return f"{mean:.3g} ({low:.3g} to {high:.3g})"

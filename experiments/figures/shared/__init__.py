@@ -1,0 +1,1 @@
+"""What several figures share: runs of learners, panels, styles."""

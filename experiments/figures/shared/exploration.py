@@ -1,0 +1,244 @@
+"""What the figures about exploration share: the separation instance, runs in lanes, intervals over seeds.
+
+A lane is one run: a row of stacked bandits, of stacked hyper-parameters and of keys. All lanes of a method
+are one compiled program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nlhf import logspace
+from nlhf.base import Algorithm
+from nlhf.errors import InputError
+from tabular.bandits import Bandit
+from tabular.many import num_workers
+from tabular.oracle import labelled
+from tabular.run import Axes
+from tabular.run import run as run_method
+from tabular.spaces.finite_class import finite_class
+
+EXPONENT = 1 / 8  # c of the separation: the reference plays the rare arm with probability exp(-c/β)
+GOOD, BAD = 1.0, 0.0  # reward of the rare arm; the other one has 1/2
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """A curve with its interval over seeds.
+
+    Attributes:
+      method: key of ``experiments.figures.shared.learner_styles.LEARNERS``.
+      x: where.
+      middle: mean (or quantile) over seeds.
+      low: lower end of its 95 % bootstrap interval.
+      high: upper end.
+    """
+
+    method: str
+    x: list[float]
+    middle: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def check_seeds(seeds: int, most: int = 1000) -> None:
+    """Raise ``InputError`` unless ``1 <= seeds <= most``."""
+    if not 1 <= seeds <= most:
+        raise InputError(f"seeds is {seeds}, but it must be in 1..{most}; give --seeds 8, say")
+
+
+def rare_arm(inverse_beta: Any, reward: Any) -> Bandit:
+    """Stack two-armed bandits: arm 0 has π_ref = exp(-1/(8β)) and the given reward, arm 1 has reward 1/2.
+
+    Args:
+      inverse_beta: ``[L]`` 1/β.
+      reward: ``[L]``, ``GOOD`` or ``BAD``.
+
+    Reference: arXiv:2405.21046, Proposition 2.1 (the good arm); the bad arm is its mirror image, ours.
+    """
+    inverse_beta, reward = np.broadcast_arrays(np.asarray(inverse_beta, float), np.asarray(reward, float))
+    log_rare = -EXPONENT * inverse_beta
+    log_ref = np.stack([log_rare, np.log1p(-np.exp(log_rare))], -1)[:, None, :]
+    rewards = np.stack([reward, np.full_like(reward, 0.5)], -1)[:, None, :]
+    ones = np.ones((len(reward), 1))
+    return Bandit(
+        jnp.asarray(rewards), jnp.asarray(log_ref), jnp.asarray(ones), jnp.asarray(1 / inverse_beta)
+    )
+
+
+@functools.cache
+def nine_differences() -> Callable:
+    """Return the space of the 9 policies with r(a) - r(b) in {-1, -3/4, ..., 1}; ties go to the reference."""
+    grid = np.linspace(-1, 1, 9)
+    grid = grid[np.argsort(np.abs(grid), kind="stable")]
+    return finite_class(np.stack([grid, np.zeros_like(grid)], 1)[:, None, :])
+
+
+def random_bandits(count: int, actions: int, skew: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rewards uniform on [0, 1] and references softmax(skew U), U uniform on [0, 1].
+
+    Args:
+      count: S.
+      actions: A.
+      skew: how far references are from uniform.
+      seed: root.
+
+    Returns:
+      Rewards and log-references, ``[S, A]`` each; the first ones do not depend on the count.
+    """
+    pairs = [np.random.default_rng((seed, index)).uniform(size=(2, actions)) for index in range(count)]
+    reward, logits = np.stack(pairs, 1)
+    return reward, np.asarray(logspace.normalise(jnp.asarray(skew * logits)))
+
+
+def lane_bandits(reward: np.ndarray, log_ref: np.ndarray, beta: np.ndarray) -> Bandit:
+    """Stack bandits with one context.
+
+    Args:
+      reward: ``[L, A]``.
+      log_ref: ``[L, A]``.
+      beta: ``[L]``.
+    """
+    one = jnp.ones((len(beta), 1))
+    return Bandit(jnp.asarray(reward)[:, None], jnp.asarray(log_ref)[:, None], one, jnp.asarray(beta))
+
+
+def keys(seed: int, indices: Sequence[int] | np.ndarray) -> jax.Array:
+    """One key a lane: lanes with the same index share their random numbers.
+
+    Args:
+      seed: root.
+      indices: ``[L]``.
+    """
+    root = jax.random.key(seed)
+    return jax.vmap(lambda index: jax.random.fold_in(root, index))(jnp.asarray(indices))
+
+
+def gaps(
+    method: Algorithm,
+    bandits: Bandit,
+    lane_keys: jax.Array,
+    num_steps: int,
+    make_space: Callable,
+    *,
+    pairs: int = 1,
+    every: int = 1,
+) -> np.ndarray:
+    """Run all lanes of a method and return J(π*) - J(π_t), ``[L, num_steps / every + 1]``.
+
+    Args:
+      method: stacked hyper-parameters, a leading axis L on every leaf.
+      bandits: stacked, likewise.
+      lane_keys: ``[L]``.
+      num_steps: rounds.
+      make_space: the class or space of policies.
+      pairs: labelled pairs a round.
+      every: stride of the recording.
+    """
+    trace = run_method(
+        method,
+        bandits,
+        num_steps=num_steps,
+        every=every,
+        key=lane_keys,
+        measures=("suboptimality",),
+        make_space=make_space,
+        make_oracle=labelled(pairs),
+        axes=(Axes(algorithm=0, game=0, key=0),),
+    )
+    return np.asarray(trace.of("suboptimality"))
+
+
+def wasted(gap: np.ndarray, level: float, every: int) -> np.ndarray:
+    """How many rounds a run spends at a gap of at least ``level``, from gaps recorded on a stride.
+
+    Args:
+      gap: ``[L, R + 1]``.
+      level: > 0.
+      every: the stride.
+    """
+    return every * (gap[:, :-1] >= level).sum(-1).astype(float)
+
+
+def interval(
+    values: np.ndarray, statistic: Callable[..., Any] = np.mean
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a statistic over seeds and its 95 % bootstrap interval (percentiles of 1000 resamples).
+
+    Args:
+      values: ``[S, ...]``.
+      statistic: ``statistic(values, axis=0)``.
+    """
+    rng = np.random.default_rng(0)
+    values = np.asarray(values, float)
+    rows = rng.integers(len(values), size=(RESAMPLES, len(values)))
+    if statistic is np.mean:
+        shares = np.stack([np.bincount(row, minlength=len(values)) for row in rows]) / len(values)
+        draws = np.tensordot(shares, values, 1)
+    else:
+        draws = np.stack([statistic(values[row], axis=0) for row in rows])
+    tail = (1 - LEVEL) / 2
+    return statistic(values, axis=0), np.quantile(draws, tail, axis=0), np.quantile(draws, 1 - tail, axis=0)
+
+
+def series(method: str, x: Any, values: np.ndarray, statistic: Callable[..., Any] = np.mean) -> Series:
+    """Summarise ``[S, len(x)]`` values over seeds.
+
+    Args:
+      method: key of ``LEARNERS``.
+      x: abscissae.
+      values: seeds in front.
+      statistic: as in ``interval``.
+    """
+    middle, low, high = interval(values, statistic)
+    return Series(method, *(np.asarray(each, float).tolist() for each in (x, middle, low, high)))
+
+
+def slope(x: Any, y: Any) -> float:
+    """Least-squares slope.
+
+    >>> round(slope([1, 2, 3], [2, 4, 6]), 6)
+    2.0
+    """
+    return float(np.polyfit(np.asarray(x, float), np.asarray(y, float), 1)[0])
+
+
+def in_threads(
+    calls: Mapping[str, Callable[[], Any]], progress: Callable[[str, int], None]
+) -> dict[str, Any]:
+    """Make the calls, as many at once as there are cores: compilation, which is long, runs beside runs.
+
+    Args:
+      calls: what is done, in words, and how; the longest first.
+      progress: called before each.
+    """
+
+    def make(name: str) -> Any:
+        progress(name, len(calls))
+        return calls[name]()
+
+    with ThreadPoolExecutor(num_workers()) as pool:
+        return dict(zip(calls, pool.map(make, calls), strict=True))
+
+
+def in_turn(calls: Mapping[str, Callable[[], Any]], progress: Callable[[str, int], None]) -> dict[str, Any]:
+    """Make the calls one after the other.
+
+    For programs with batched eigenvalues (the Newton fits): two of them at once, in the two threads of a
+    machine with two cores, were seen to wait for each other for ever, inside the runtime.
+    """
+    made = {}
+    for name, call in calls.items():
+        progress(name, len(calls))
+        made[name] = call()
+    return made

@@ -1,0 +1,283 @@
+"""Figure ``story-judges``: a pretrained story model trained by six algorithms to please judges that vote.
+
+Five judges look at one criterion each (sentiment, lexical diversity, dialogue, short sentences, short words)
+and vote on pairs of continuations of a prompt. Majorities over criteria can run in circles, so that there is
+no best continuation to be found, only a policy that no other one beats. With a folder of data the model is
+stories260K and the prompts are openings of stories; without, a small model over bytes is pretrained first, on
+stories made by rule.
+
+The budget is the number of responses drawn and judged in training, the same for all: a payoff query draws K
+responses to each of B prompts and compares all pairs of the K; a query of labels draws one response of each
+side to each of BK/2 prompts and compares the two, where a label is the share of the votes. A step of EGPO or
+Nash Mirror Prox makes two queries, one of the others. The payoff methods take one optimiser step a query; the
+learners take ``fit_updates``, on minibatches of all comparisons so far. A payoff query compares more than one
+of labels: BK(K - 1)/2 pairs instead of BK/2.
+
+Win rates are measured on prompts that no run trained on, with fresh responses of both sides.
+Intervals are over prompts; seeds differ by more, so they are shown one by one. Step sizes, learning rates and
+the weight of VPO's optimism were chosen by the first seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from experiments.figures.story_judges import world as story_world
+from experiments.figures.story_judges.world import METHODS
+from experiments.language_models.source import Base
+from experiments.language_models.win_rates import WinRates, prompt_win_rates, summarise
+from nlhf.base import check_number, check_whole
+from nlhf.errors import InputError
+from nlhf.transformer.policy import REFERENCE
+from nlhf.transformer.responses import Responses, flat, length
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONTINUATIONS = 10  # of a prompt, for the share of prompts with a cycle
+REFERENCE_NAME = "reference"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the figure.
+
+    Attributes:
+      seeds: runs of each method, 1 to 100.
+      data: folder with stories260K.bin, tok512.bin and prompts.json (or with the folders that hold them);
+        ``None`` pretrains a model over bytes.
+      methods: keys of ``METHODS``.
+      prompts: B of a payoff query.
+      responses: K of a payoff query, even, >= 2.
+      size: tokens of a response at most.
+      prompt_size: tokens of a prompt at most; longer ones are left out.
+      queries: of a run, of BK responses each, even.
+      evaluate_every: queries between two points of a curve, even.
+      step_size: η of EGPO and Nash-MD, g of Nash Mirror Prox.
+      beta: KL coefficient of the payoff methods.
+      label_beta: KL coefficient of the learners, whose scale is that of log-odds: their slope at 1/2 is four
+        times that of the probability, so four times ``beta`` asks for the same policy to first order.
+      learning_rate: of Adam, of the payoff methods.
+      label_learning_rate: of Adam, of the learners.
+      soft_labels: whether a label is the judges' share of votes, as in payoffs, or 0 or 1 drawn with it.
+      fit_updates: optimiser steps of a learner for each query.
+      held_out: prompts for evaluation.
+      draws: responses of each policy to a held-out prompt.
+      num_resamples: of the bootstrap.
+      shown: prompts whose continuations are printed.
+      seed: root of all random draws.
+    """
+
+    seeds: int = 3
+    data: str | None = None
+    methods: tuple[str, ...] = tuple(METHODS)
+    prompts: int = 16
+    responses: int = 4
+    size: int = 48
+    prompt_size: int = 48
+    queries: int = 40
+    evaluate_every: int = 10
+    step_size: float = 1.0
+    beta: float = 0.05
+    label_beta: float = 0.2
+    learning_rate: float = 5e-4
+    label_learning_rate: float = 3e-4
+    soft_labels: bool = True
+    fit_updates: int = 1
+    held_out: int = 64
+    draws: int = 4
+    num_resamples: int = 2000
+    shown: int = 3
+    seed: int = 0
+
+
+def quick(config: Config) -> Config:
+    """A smaller version for smoke runs: one seed of EGPO and online DPO, a few queries."""
+    return dataclasses.replace(
+        config,
+        seeds=1,
+        methods=("egpo", "dpo"),
+        queries=12,
+        evaluate_every=6,
+        size=32,
+        held_out=32,
+        shown=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One method along the budget, all seeds.
+
+    Attributes:
+      method: key of the method.
+      responses: drawn in training so far, ``[N]``.
+      win_rate: against the reference, ``[S][N]``.
+      kl: KL(policy ‖ reference) in nats a response, by the sampled log-ratio, ``[S][N]``.
+    """
+
+    method: str
+    responses: list[int]
+    win_rate: list[list[float]]
+    kl: list[list[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Continuations of one held-out prompt, by the last policies of the first seed.
+
+    Attributes:
+      prompt: as text.
+      answers: one of each policy, by name.
+    """
+
+    prompt: str
+    answers: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Everything the figure and the table are drawn from.
+
+    Attributes:
+      config: the settings.
+      model: which one, in words.
+      parameters: how many it has.
+      curves: one for each method.
+      final: win rates between the last policies and the reference, averaged over seeds; the intervals are
+        over prompts.
+      by_seed: the last win rate against the reference, by method, for each seed.
+      scores: mean of each criterion over the last responses, by policy.
+      tokens: mean length of the last responses, by policy.
+      cyclic: share of held-out prompts with three of ten continuations of the reference in a circle.
+      no_winner: share of them without a continuation that is preferred to all others.
+      texts: continuations.
+    """
+
+    config: Config
+    model: str
+    parameters: int
+    curves: list[Curve]
+    final: WinRates
+    by_seed: dict[str, list[float]]
+    scores: dict[str, list[float]]
+    tokens: dict[str, float]
+    cyclic: float
+    no_winner: float
+    texts: list[Texts]
+
+
+def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+    """Train every method with every seed, and let the last policies meet.
+
+    Args:
+      config: settings.
+      progress: called with a description and the number of units before each unit of work.
+
+    Raises:
+      InputError: on a setting out of its range, or data that cannot be read.
+    """
+    check(config)
+    total = config.seeds * len(config.methods) + 1
+    progress("model and prompts", total)
+    with tempfile.TemporaryDirectory() as scratch:
+        base, prompts = story_world.load(config, pathlib.Path(scratch))
+    world = story_world.build_world(config, base, prompts)
+    cyclic, no_winner = story_world.cycles(
+        world.judge, story_world.held_out_draw(world, config, 0, REFERENCE, CONTINUATIONS)
+    )
+    kept: dict[str, list[story_world.Track]] = {name: [] for name in config.methods}
+    rates, last = [], []
+    for seed in range(config.seeds):
+        # the same draws of the reference for all methods along the run, others at the end
+        references = [
+            story_world.held_out_draw(world, config, 2 * seed + 1 + end, REFERENCE) for end in (0, 1)
+        ]
+        found = {REFERENCE_NAME: references[1]}
+        for name in config.methods:
+            progress(f"{name}, seed {seed + 1} of {config.seeds}", total)
+            curve, policy = story_world.train(world, config, name, seed, references[0])
+            kept[name].append(curve)
+            place = 100 + seed * len(METHODS) + list(METHODS).index(name)
+            found[name] = story_world.held_out_draw(world, config, place, policy)
+        rates.append(prompt_win_rates(world.judge, list(found.values())))
+        last.append(found)
+    names = list(last[0])
+    scores = {
+        name: np.mean([np.asarray(world.judge.describe(flat(each[name]))).mean(0) for each in last], axis=0)
+        for name in names
+    }
+    return Result(
+        config,
+        "tiny model over bytes, pretrained on stories made by rule" if config.data is None else "stories260K",
+        sum(leaf.size for leaf in jax.tree.leaves(base.params)),
+        [
+            Curve(name, runs[0].responses, [each.win_rate for each in runs], [each.kl for each in runs])
+            for name, runs in kept.items()
+        ],
+        summarise(names, np.mean(rates, axis=0), num_resamples=config.num_resamples, seed=config.seed),
+        {name: [float(each[:, names.index(name), 0].mean()) for each in rates] for name in names[1:]},
+        {name: [float(value) for value in values] for name, values in scores.items()},
+        {name: float(np.mean([np.asarray(length(each[name])).mean() for each in last])) for name in names},
+        cyclic,
+        no_winner,
+        _texts(base, last[0], config.shown),
+    )
+
+
+def check(config: Config) -> None:
+    """Refuse settings out of range, before anything is loaded.
+
+    Args:
+      config: settings.
+
+    Raises:
+      InputError: naming the setting.
+    """
+    if not 1 <= config.seeds <= 100:
+        raise InputError(f"seeds is {config.seeds}, but it must be in 1..100; give --seeds 3, say")
+    unknown = [name for name in config.methods if name not in METHODS]
+    if unknown or not config.methods:
+        raise InputError(f"methods is {config.methods}; give some of {', '.join(METHODS)}")
+    for name in ("prompts", "size", "prompt_size", "fit_updates", "held_out", "draws", "num_resamples"):
+        check_whole(name, getattr(config, name))
+    for name in ("responses", "queries", "evaluate_every"):
+        if check_whole(name, getattr(config, name), low=2) % 2:
+            raise InputError(f"{name} is {getattr(config, name)}, but it must be even; give one more")
+    for name in ("beta", "label_beta", "learning_rate", "label_learning_rate"):
+        check_number(name, getattr(config, name), open_low=True)
+    check_number("step_size", config.step_size, high=1 / config.beta, open_low=True)
+
+
+def _texts(base: Base, found: dict[str, Responses], num: int) -> list[Texts]:
+    def line(ids: np.ndarray) -> str:
+        return " ".join(base.tokenizer.decode(ids[ids >= 0].tolist(), start=False).split())
+
+    return [
+        Texts(
+            " ".join(base.tokenizer.decode([int(each) for each in prompt if each >= 0]).split()),
+            {name: line(np.asarray(each.tokens)[row, 0]) for name, each in found.items()},
+        )
+        for row, prompt in enumerate(np.asarray(found[REFERENCE_NAME].prompt)[:num, 0])
+    ]
+
+
+def plot(result: Result) -> Figure:
+    """Draw the result; see ``experiments.figures.story_judges.plot.plot``."""
+    from experiments.figures.story_judges import plot as story_judges_plot
+
+    return story_judges_plot.plot(result)
+
+
+def table(result: Result) -> str:
+    """Tabulate the result; see ``experiments.figures.story_judges.plot.table``."""
+    from experiments.figures.story_judges import plot as story_judges_plot
+
+    return story_judges_plot.table(result)

@@ -1,0 +1,297 @@
+"""What the figure of story models runs on: a model and its prompts, the methods, one run of one of them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.language_models.source import Base, load_base
+from experiments.language_models.win_rates import prompt_win_rates
+from nlhf import dpo, egpo, nash_md, nash_mirror_prox, vpo, xpo
+from nlhf.base import Algorithm, Policy, PolicySpace
+from nlhf.errors import InputError
+from nlhf.replay import buffer
+from nlhf.transformer import space as spaces
+from nlhf.transformer.data.encode import encode_prompts
+from nlhf.transformer.data.order import indices, permutation
+from nlhf.transformer.data.stories import story
+from nlhf.transformer.judges.population import population
+from nlhf.transformer.judges.protocol import Judge, preferences
+from nlhf.transformer.model.sampler import sample
+from nlhf.transformer.oracle import Prompts, sampled_oracle
+from nlhf.transformer.policy import REFERENCE, Frame, components, frame
+from nlhf.transformer.responses import Responses
+
+if TYPE_CHECKING:
+    from experiments.figures.story_judges.run import Config
+
+MODEL, TOKENIZER, PROMPTS = "stories260K.bin", "tok512.bin", "prompts.json"
+FOLDERS = {MODEL: "stories260k", TOKENIZER: "stories260k", PROMPTS: "story_prompts"}
+CRITERIA = ("sentiment", "diversity", "dialogue", "short_sentences", "short_words")
+MADE_UP, MADE_UP_SEED = 400, 1_000_003  # prompts by rule; other stories than those of the pretraining
+
+
+class Numbers(NamedTuple):
+    """What an algorithm is made from; ``total`` is the number of labels of a whole run."""
+
+    step_size: float
+    beta: float
+    total: int
+    response: Responses
+
+
+class Method(NamedTuple):
+    """One line of the figure: its algorithm, and payoff queries a step (0: it asks for labels)."""
+
+    make: Callable[[Numbers], Algorithm]
+    queries: int
+
+
+def _xpo(numbers: Numbers, optimism: float) -> Algorithm:
+    return xpo(optimism, numbers.beta, buffer(numbers.total, response=numbers.response))
+
+
+METHODS: dict[str, Method] = {
+    "egpo": Method(lambda n: egpo(n.step_size, n.beta), 2),
+    "nash_mirror_prox": Method(lambda n: nash_mirror_prox(n.step_size, n.beta), 2),
+    "nash_md": Method(lambda n: nash_md(n.step_size, n.beta), 1),
+    # α = β/√T a comparison, T in all (order of arXiv:2405.21046, Theorem 3.1)
+    "xpo": Method(lambda n: _xpo(n, n.beta / n.total**0.5), 0),
+    "xpo_plain": Method(lambda n: _xpo(n, 0.0), 0),
+    # of the order √T; but α = √T itself runs away here: nothing holds log π of the reference's responses up
+    "vpo": Method(lambda n: vpo(n.beta * n.total**0.5, n.beta, buffer(n.total, response=n.response)), 0),
+    "dpo": Method(lambda n: dpo(n.beta, 0.0, buffer(n.total, response=n.response)), 0),
+}
+
+
+class Track(NamedTuple):
+    """A run along its budget: responses drawn so far, win rates against the reference, KL to it in nats."""
+
+    responses: list[int]
+    win_rate: list[float]
+    kl: list[float]
+
+
+class World(NamedTuple):
+    """What all runs share; prompts ``[N, P]`` are left-padded."""
+
+    base: Base
+    fixed: Frame
+    judge: Judge
+    train: np.ndarray
+    held_out: np.ndarray
+    payoffs: tuple[PolicySpace, optax.GradientTransformation]
+    labels: tuple[PolicySpace, optax.GradientTransformation]
+
+
+def find(folder: str, name: str) -> pathlib.Path:
+    """Return the path of a file in a folder of data, or in the folder there that usually holds it.
+
+    Args:
+      folder: of the data.
+      name: of the file.
+
+    Raises:
+      InputError: if it is in neither.
+    """
+    for place in (pathlib.Path(folder), pathlib.Path(folder) / FOLDERS[name]):
+        if (place / name).is_file():
+            return place / name
+    raise InputError(
+        f"{pathlib.Path(folder) / name}: no such file; name a folder that holds {', '.join(FOLDERS)}"
+    )
+
+
+def load(config: Config, scratch: pathlib.Path) -> tuple[Base, np.ndarray]:
+    """Return the model and the encoded prompts ``[N, P]``.
+
+    Args:
+      config: settings.
+      scratch: where a model may be pretrained.
+
+    Raises:
+      InputError: if the data cannot be read or leave no prompt to train on.
+    """
+    if config.data is None:
+        base = load_base("tiny", None, scratch, "float32", False, config.seed, lambda text: None)
+        openings = [story(MADE_UP_SEED, index)[0] for index in range(MADE_UP)]
+    else:
+        find(config.data, TOKENIZER)
+        path = find(config.data, PROMPTS)
+        base = load_base(
+            None, find(config.data, MODEL), None, "float32", False, config.seed, lambda text: None
+        )
+        try:
+            openings = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: is no JSON ({str(error)[:60]}); give a list of texts") from None
+        if not isinstance(openings, list) or not all(isinstance(each, str) for each in openings):
+            raise InputError(f"{path}: is no list of texts; give one")
+    rows = [{"prompt": each} for each in openings]
+    prompts = encode_prompts(rows, base.tokenizer, length=config.prompt_size, skip_bad=True).data
+    if len(prompts) <= config.held_out:
+        raise InputError(
+            f"there are {len(prompts)} prompts of up to {config.prompt_size} tokens, but {config.held_out} "
+            "are held out; give more of them"
+        )
+    return base, np.asarray(prompts)
+
+
+def build_world(config: Config, base: Base, prompts: np.ndarray) -> World:
+    """Split the prompts and make what all runs share.
+
+    Args:
+      config: settings.
+      base: the model.
+      prompts: ``[N, P]``.
+    """
+    order = permutation(config.seed, 0, len(prompts))
+    fixed = frame(base.params, base.config)
+    end = base.tokenizer.end
+    # made once: another optimiser compiles everything anew
+    payoff_adam, label_adam = (
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.98))
+        for rate in (config.learning_rate, config.label_learning_rate)
+    )
+    rows = config.prompts * config.responses // 2
+    return World(
+        base,
+        fixed,
+        population(CRITERIA, base.tokenizer.decode),
+        prompts[order[config.held_out :]],
+        prompts[order[: config.held_out]],
+        (spaces.transformer_space(fixed, payoff_adam, end=end), payoff_adam),
+        (
+            spaces.transformer_space(
+                fixed, label_adam, num_updates=config.fit_updates, fit_rows=rows, end=end
+            ),
+            label_adam,
+        ),
+    )
+
+
+def held_out_draw(
+    world: World, config: Config, place: int, policy: Policy, num: int | None = None
+) -> Responses:
+    """Draw responses to the held-out prompts, ``[B, K]``.
+
+    Args:
+      world: what all runs share.
+      config: settings.
+      place: number of the draw; each gives others.
+      policy: to draw from.
+      num: K; ``None`` takes ``config.draws``.
+    """
+    return sample(
+        jax.random.fold_in(jax.random.key(config.seed + 1), place),
+        components(world.fixed, policy),
+        world.fixed.config,
+        jnp.asarray(world.held_out),
+        num_responses=config.draws if num is None else num,
+        length=config.size,
+        end=world.base.tokenizer.end,
+    )
+
+
+def train(world: World, config: Config, name: str, seed: int, reference: Responses) -> tuple[Track, Policy]:
+    """Run one method with one seed.
+
+    Args:
+      world: what all runs share.
+      config: settings.
+      name: of the method.
+      seed: of the run.
+      reference: responses of the reference to the held-out prompts, to be compared with.
+
+    Returns:
+      Its curve and the last policy.
+    """
+    method = METHODS[name]
+    asks = max(method.queries, 1)  # queries a step
+    rows = config.prompts if method.queries else config.prompts * config.responses // 2
+    one = Responses(
+        jnp.zeros(config.prompt_size, jnp.int32),
+        jnp.zeros(config.size, jnp.int32),
+        jnp.zeros((), jnp.float32),
+    )
+    algorithm = method.make(
+        Numbers(
+            config.step_size,
+            config.beta if method.queries else config.label_beta,
+            rows * config.queries,
+            one,
+        )
+    )
+    space, optimiser = world.payoffs if method.queries else world.labels
+    state = algorithm.init(spaces.start(world.fixed, optimiser))
+    key, judging = jax.random.split(jax.random.fold_in(jax.random.key(config.seed + 2), seed))
+    track = Track([], [], [])
+    for index in range(config.queries // asks + 1):
+        if index * asks % config.evaluate_every == 0:
+            place = jax.random.fold_in(judging, index)
+            win_rate, divergence = against_reference(place, world, config, state.policy, reference)
+            track.responses.append(index * asks * config.prompts * config.responses)
+            track.win_rate.append(win_rate)
+            track.kl.append(divergence)
+        if index * asks == config.queries:
+            break
+        chosen = indices(seed, index * rows, len(world.train), rows)
+        prompts = Prompts(jnp.asarray(world.train[chosen]), jnp.asarray(chosen.astype(np.int32)))
+        oracle = sampled_oracle(
+            world.fixed,
+            world.judge,
+            prompts,
+            num_responses=config.responses,
+            length=config.size,
+            end=world.base.tokenizer.end,
+            soft_labels=config.soft_labels,
+        )
+        state, _ = algorithm.step(jax.random.fold_in(key, index), state, oracle, space)
+    return track, state.policy
+
+
+def against_reference(
+    key: Any, world: World, config: Config, policy: Policy, reference: Responses
+) -> tuple[float, float]:
+    """Win rate against responses of the reference, and KL to it by the log-ratio of the policy's own draws.
+
+    Args:
+      key: of the draws.
+      world: what all runs share.
+      config: settings.
+      policy: to be judged.
+      reference: ``[B, K]``.
+    """
+    own = sample(
+        key,
+        components(world.fixed, policy),
+        world.fixed.config,
+        jnp.asarray(world.held_out),
+        num_responses=config.draws,
+        length=config.size,
+        end=world.base.tokenizer.end,
+    )
+    rates = prompt_win_rates(world.judge, [own, reference])
+    ratio = own.log_prob - world.payoffs[0].log_prob(REFERENCE, own).astype(own.log_prob.dtype)
+    return float(rates[:, 0, 1].mean()), float(ratio.mean())
+
+
+def cycles(judge: Judge, responses: Responses) -> tuple[float, float]:
+    """Return the shares of prompts with a circle of three among the responses, and without a winner.
+
+    Args:
+      judge: whom to ask.
+      responses: ``[B, K]``.
+    """
+    beats = np.asarray(preferences(judge, responses)) > 0.5 + 1e-6
+    walk = beats.astype(np.int64)
+    circles = np.trace(walk @ walk @ walk, axis1=1, axis2=2) > 0
+    winner = (beats.sum(-1) == beats.shape[-1] - 1).any(-1)
+    return float(circles.mean()), float((~winner).mean())

@@ -1,0 +1,1 @@
+"""The commands `nlhf train`, `sample`, `evaluate` and `export`."""

@@ -1,0 +1,150 @@
+"""``nlhf sample``: responses of a model, or of the policy of a run, to prompts."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from experiments.commands import Sample, Train
+from experiments.language_models.source import Base, is_run, load_base, load_policy, read_run
+from nlhf.base import check_number, check_whole
+from nlhf.errors import InputError
+
+SHOWN = 4  # prompts of a run's held-out data, where none is given
+
+
+def main(command: Sample) -> None:
+    """Print responses.
+
+    Args:
+      command: what to sample from, and how.
+
+    Raises:
+      InputError: if a number is out of range, or there is no prompt.
+    """
+    check_whole("--responses", command.responses)
+    check_whole("--length", command.length)
+    check_number("--temperature", command.sampling_temperature)
+    check_whole("--seed", command.seed, low=0)
+    if is_run(command.model):
+        policy, reference = load_policy(command.model, say=_say)
+    else:
+        policy, reference = _pretrained(command.model), None
+        if command.reference:
+            raise InputError(f"{command.model}: is no run, so it has no reference; leave --reference out")
+    prompts = _prompts(command, policy)
+    models = {"policy": policy} if reference is None else {"policy": policy, "reference": reference}
+    if not command.reference:
+        models = {"policy": policy}
+    texts = {name: draw(command, base, prompts) for name, base in models.items()}
+    for index, prompt in enumerate(prompts):
+        said = {name: each[index] for name, each in texts.items()}
+        start = policy.tokenizer.decode(prompt)
+        if command.json:
+            print(json.dumps({"prompt": start, **said}, ensure_ascii=False))
+            continue
+        print(start)
+        for name, answers in said.items():
+            for answer in answers:
+                print(f"  {name + ': ' if len(said) > 1 else ''}{answer.strip()}")
+
+
+def _pretrained(path: pathlib.Path) -> Base:
+    from nlhf.transformer.tokens.chat import ending
+
+    base = load_base(None, path, None, "float32", False, 0, _say)
+    return base._replace(tokenizer=ending("auto", base.tokenizer))
+
+
+def _prompts(command: Sample, base: Base) -> list[list[int]]:
+    from nlhf.transformer.tokens.chat import find_template
+
+    if command.prompt:
+        settings = read_run(command.model)["settings"] if is_run(command.model) else {"template": "auto"}
+        template = find_template(settings["template"], base.tokenizer)
+        return [template(base.tokenizer, text) for text in command.prompt]
+    if not is_run(command.model):
+        raise InputError("there is no prompt; give --prompt TEXT")
+    held_out = held_out_prompts(command.model, base)
+    return [[int(token) for token in row if token >= 0] for row in held_out[:SHOWN]]
+
+
+def held_out_prompts(run: pathlib.Path, base: Base) -> np.ndarray:
+    """Return the prompts ``[N, P]`` that a run held out, left-padded with -1.
+
+    Args:
+      run: folder of the run.
+      base: its model.
+
+    Raises:
+      InputError: if its data cannot be read.
+    """
+    from experiments.language_models.train_data import load_data
+
+    held_out = load_data(recorded(run), base, lambda text: None).held_out
+    return np.asarray(held_out if isinstance(held_out, np.ndarray) else held_out.first.prompt)
+
+
+def recorded(run: pathlib.Path) -> Train:
+    """Return the command of a run, as far as its data go.
+
+    Args:
+      run: folder of the run.
+
+    Raises:
+      InputError: if it is no run.
+    """
+    settings: dict[str, Any] = read_run(run)["settings"]
+    data = settings["data"]
+    return Train(
+        model=None if settings["model"] is None else pathlib.Path(settings["model"]),
+        mode=settings["mode"],
+        judge=settings["judge"],
+        data=None if data is None else pathlib.Path(data),
+        prompt_length=settings["prompt_length"],
+        response_length=settings["response_length"],
+        template=settings["template"],
+        truncate=settings["truncate"],
+        skip_bad=settings["skip_bad"],
+        held_out=settings["held_out"],
+        seed=settings["seed"],
+    )
+
+
+def draw(command: Sample, base: Base, prompts: list[list[int]]) -> list[list[str]]:
+    """Return K texts for each prompt.
+
+    Args:
+      command: how to sample.
+      base: what to sample from.
+      prompts: token ids.
+
+    Raises:
+      InputError: if prompt and response are longer than the context.
+    """
+    import jax
+
+    from nlhf.transformer.model.sampler import pad_prompts, sample
+
+    drawn = sample(
+        jax.random.key(command.seed),
+        ((base.params, 1.0),),
+        base.config,
+        pad_prompts(prompts),
+        num_responses=command.responses,
+        length=command.length,
+        temperature=command.sampling_temperature,
+        top_k=command.top_k,
+        top_p=command.top_p,
+        end=base.tokenizer.end,
+    )
+    tokens = np.asarray(drawn.tokens)[: len(prompts)]
+    return [[base.tokenizer.decode(row, start=False) for row in each] for each in tokens]
+
+
+def _say(text: str) -> None:
+    print(f"nlhf: {text}", file=sys.stderr)

@@ -1,0 +1,276 @@
+"""Where a language model comes from: a preset that is pretrained here, a file, or a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from nlhf.errors import InputError
+
+RUN = "run.json"
+BASE = "base"
+PRETRAINING = {"tiny": (400, 32), "small": (2000, 64)}  # steps and batch
+STORIES, STORY_TOKENS = 4000, 192
+Say = Callable[[str], None]
+_TEXT, _WHOLE = (str,), (int,)
+KEPT: dict[str, tuple[type, ...]] = {  # the settings of a run that other commands read
+    "mode": _TEXT,
+    "preset": (str, type(None)),
+    "model": (str, type(None)),
+    "data": (str, type(None)),
+    "judge": (str, type(None)),
+    "template": _TEXT,
+    "lora": (int, type(None)),
+    "seed": _WHOLE,
+    "prompt_length": _WHOLE,
+    "response_length": _WHOLE,
+    "held_out": _WHOLE,
+    "truncate": (bool,),
+    "skip_bad": (int, float),
+}
+CONTENT: dict[str, tuple[type, ...]] = {  # what a run read when it began
+    "model": _TEXT,
+    "model_step": (int, type(None)),
+    "data": _TEXT,
+    "judge": (str, type(None)),
+}
+
+
+class Base(NamedTuple):
+    """A model that is read, with its tokenizer.
+
+    Attributes:
+      params: nested dictionary of arrays.
+      config: its shape.
+      tokenizer: that belongs to it.
+      digest: SHA-256 of what was read.
+      step: of the checkpoint that was read, where that was a run's.
+    """
+
+    params: Any
+    config: Any
+    tokenizer: Any
+    digest: str
+    step: int | None = None
+
+
+def read_run(folder: pathlib.Path) -> dict[str, Any]:
+    """Read what a run of ``nlhf train`` says of itself.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      Its ``settings``, and its ``content``: what it read when it began, empty where that was not recorded.
+
+    Raises:
+      InputError: if there is none, or it is not what ``nlhf train`` writes.
+    """
+    try:
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        content = record.setdefault("content", {})
+        if record["kind"] != "train":
+            reason = f"is a run of {str(record['kind'])[:40]}"
+        elif wrong := _misfit(record["settings"], KEPT) or (content and _misfit(content, CONTENT)):
+            reason = f"is damaged ({wrong})"
+        else:
+            return record
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        reason = "is damaged"
+    raise InputError(f"{folder / RUN}: {reason}; name the folder of a run of nlhf train")
+
+
+def _misfit(found: dict[str, Any], kinds: dict[str, tuple[type, ...]]) -> str | None:
+    for name, kind in kinds.items():
+        if name not in found:
+            return f"it does not say {name}"
+        if type(found[name]) not in kind:  # bool is an int to isinstance
+            return f"{name} is {ascii(found[name])[:40]}"
+    return None
+
+
+def is_run(path: pathlib.Path) -> bool:
+    """Say whether a path is the folder of a run."""
+    return (path / RUN).is_file()
+
+
+def load_base(
+    preset: str | None,
+    model: pathlib.Path | None,
+    out: pathlib.Path | None,
+    dtype: str,
+    remat: bool,
+    seed: int,
+    say: Say,
+    *,
+    step: int | None = None,
+    inside: tuple[pathlib.Path, ...] = (),
+) -> Base:
+    """Load the base model of a run; a preset is pretrained once and kept in the run's folder.
+
+    Args:
+      preset: name of one, or ``None``.
+      model: path of a model or a run, or ``None``.
+      out: folder of the run, for the preset.
+      dtype: of the computation.
+      remat: whether activations are computed again in the backward pass.
+      seed: of the preset's parameters.
+      say: is told what takes long.
+      step: of which checkpoint, where the model is a run; ``None`` is the newest.
+      inside: runs that are being loaded and need this one.
+
+    Raises:
+      InputError: if both or neither are given, or the model cannot be read.
+    """
+    if (preset is None) == (model is None):
+        raise InputError("--preset and --model say where the model comes from; give one of them")
+    if model is None:
+        assert preset is not None
+        assert out is not None
+        loaded = _preset(preset, out / BASE, seed, say)
+    elif is_run(model):
+        loaded = load_policy(model, step=step, say=say, inside=inside)[0]
+    else:
+        loaded = _load(model)
+    config = dataclasses.replace(loaded.config, dtype=dtype, remat=remat)
+    return loaded._replace(config=config)
+
+
+def _load(path: pathlib.Path) -> Base:
+    from nlhf.transformer.tokens.files import load_tokenizer
+    from nlhf.transformer.tokens.tokenizer import byte_tokenizer, check_tokenizer
+    from nlhf.transformer.weights.load import load_model
+
+    params, config = load_model(path)
+    ours = path.is_dir() and config.vocabulary == byte_tokenizer().vocabulary
+    tokenizer = byte_tokenizer() if ours and not any(path.glob("tok*")) else load_tokenizer(path)
+    return Base(params, config, check_tokenizer(tokenizer, config.vocabulary), tree_digest(params))
+
+
+def tree_digest(tree: Any) -> str:
+    """Return one SHA-256 for all arrays of a tree.
+
+    Args:
+      tree: of arrays.
+    """
+    from nlhf.transformer.runs.digest import named_leaves, state_digests, total
+
+    return total(state_digests(named_leaves(tree)))
+
+
+def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
+    """Pretrain a preset on stories made by rule; the folder appears when it is whole."""
+    if folder.is_dir():
+        return _load(folder)
+    import jax
+
+    from nlhf.transformer.data.stories import story
+    from nlhf.transformer.model import decoder as model
+    from nlhf.transformer.model.config import num_parameters, preset
+    from nlhf.transformer.runs.pretrain import encode_texts, pretrain
+    from nlhf.transformer.tokens.tokenizer import byte_tokenizer
+    from nlhf.transformer.weights.export import save_model
+
+    config, tokenizer = preset(name), byte_tokenizer()
+    steps, batch = PRETRAINING[name]
+    say(f"pretrains the {name} model ({num_parameters(config):,} parameters) on stories made by rule")
+    texts = encode_texts([" ".join(story(seed, index)) for index in range(STORIES)], tokenizer, STORY_TOKENS)
+    params, losses = pretrain(
+        model.init(jax.random.key(seed), config), config, texts, num_steps=steps, batch=batch, seed=seed
+    )
+    say(f"pretrained: {losses[0]:.2f} to {losses[-10:].mean():.2f} nats a byte")
+    save_model(folder, params, config, begin=tokenizer.begin, end=tokenizer.end)
+    return _load(folder)
+
+
+def load_reference(
+    run: pathlib.Path, *, say: Say = lambda text: None, inside: tuple[pathlib.Path, ...] = ()
+) -> Base:
+    """Load what a run started from; its tokenizer ends where the run's template does.
+
+    Args:
+      run: folder of the run.
+      say: is told what takes long, or was passed over.
+      inside: runs that are being loaded and need this one.
+
+    Raises:
+      InputError: if it cannot be read, or a run starts from itself.
+    """
+    from nlhf.transformer.tokens.chat import ending
+
+    here = run.resolve()
+    if here in inside:
+        raise InputError(f"{run}: starts from itself, by the --model in its {RUN}; put the right one there")
+    record = read_run(run)
+    settings = record["settings"]
+    base = load_base(
+        settings["preset"],
+        None if settings["model"] is None else pathlib.Path(settings["model"]),
+        run,
+        "float32",
+        False,
+        settings["seed"],
+        say,
+        step=record["content"].get("model_step"),
+        inside=(*inside, here),
+    )
+    return base._replace(tokenizer=ending(settings["template"], base.tokenizer))
+
+
+def load_policy(
+    run: pathlib.Path,
+    *,
+    step: int | None = None,
+    say: Say = lambda text: None,
+    inside: tuple[pathlib.Path, ...] = (),
+) -> tuple[Base, Base]:
+    """Load the trained policy of a run, adapters merged in, and its reference.
+
+    Args:
+      run: folder of the run, which may be going on.
+      step: of which checkpoint; ``None`` is the newest that is intact.
+      say: is told what was passed over.
+      inside: runs that are being loaded and need this one.
+
+    Raises:
+      InputError: if the run trains a judge, has no checkpoint that is intact, or has adapters of a base that
+        is not what it was.
+    """
+    import jax
+
+    from experiments.language_models.train_state import TrainState, trained_template
+    from nlhf.transformer.model.lora import lora
+    from nlhf.transformer.policy import frame, weights
+    from nlhf.transformer.runs.loop import CHECKPOINTS
+    from nlhf.transformer.runs.restore import read
+
+    record = read_run(run)
+    settings = record["settings"]
+    if settings["mode"] not in ("preference", "sft"):
+        raise InputError(
+            f"{run}: trained a judge ({settings['mode']}), not a language model; name another run"
+        )
+    reference = load_reference(run, say=say, inside=inside)
+    rank = settings["lora"]
+    if record["content"].get("model") not in (None, reference.digest):
+        changed = f"{run}: the weights of {settings['model'] or run / BASE} changed since this run began"
+        if rank is not None:
+            raise InputError(f"{changed}, and its adapters fit those of then; put them back")
+        say(f"{changed}: its reference is another one now")
+    fixed = frame(reference.params, reference.config, None if rank is None else lora(rank))
+    template = TrainState(trained_template(jax.random.key(0), fixed), ())
+    found = read(run / CHECKPOINTS, template, step=step, partial=True)
+    for line in found.damaged:
+        say(f"{run}: passed over {line}")
+    policy = found.state.algorithm.policy
+    # of what was read, since merging adapters rounds differently on other devices
+    digest = tree_digest(policy.parameters)
+    if rank is not None:
+        digest = f"{digest} on {reference.digest}"
+    merged = reference._replace(params=weights(fixed, policy), digest=digest, step=found.step)
+    return merged, reference

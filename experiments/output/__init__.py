@@ -1,0 +1,1 @@
+"""What every command writes: result folders, records, tables, progress."""

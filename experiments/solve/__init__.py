@@ -1,0 +1,1 @@
+"""The commands `nlhf solve` and `nlhf games`."""

@@ -1,0 +1,222 @@
+"""``nlhf games``: a small instance of every family of games, what is known of it, and whether that holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import commands
+from experiments.output import records, text
+
+SEED = 0
+ACTIONS = 9  # odd, so that rock-paper-scissors has no ties; small, so that every equilibrium is proved
+PLANTED_BETA = 0.1
+MARKS = {True: "", False: "+", None: "?"}
+
+
+class Instance(NamedTuple):
+    """A game of a family.
+
+    Attributes:
+      preference: ``[A, A]``.
+      log_nash: ``[A]`` its equilibrium where the family states one, else ``None``.
+      log_ref: ``[A]`` reference, where that equilibrium is the regularised one at beta 0.1, else ``None``.
+    """
+
+    preference: np.ndarray
+    log_nash: np.ndarray | None = None
+    log_ref: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What is known of one instance.
+
+    Attributes:
+      family: name in ``tabular.families``, or of the published table.
+      description: one line.
+      actions: A.
+      completeness: share of pairs with observations; 1.0 for a game given by a formula.
+      strict_triples: triples without a tie.
+      intransitive_triples: those that are cycles.
+      condorcet_winner: the action preferred to every other, or ``None``.
+      support: actions that the unregularised equilibrium plays.
+      unique: whether that equilibrium is the only one; ``None`` if not decided.
+      proved: whether its value was verified in rational arithmetic.
+      exploitability: max_a (P p)_a - 1/2 of that equilibrium in float64.
+      known_error: largest difference from the equilibrium that the family states, or ``None``.
+    """
+
+    family: str
+    description: str
+    actions: int
+    completeness: float
+    strict_triples: int
+    intransitive_triples: int
+    condorcet_winner: str | None
+    support: int
+    unique: bool | None
+    proved: bool
+    exploitability: float
+    known_error: float | None
+
+
+def main(command: commands.Games) -> None:
+    """Run the command."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # before any array
+    rows = build()
+    if command.json:
+        print(json.dumps({"games": records.encode(rows)}, allow_nan=False))
+    else:
+        print(report(rows), end="")
+
+
+def build() -> tuple[Row, ...]:
+    """Make the instances and solve them; the same every time."""
+    from tabular import published
+
+    names, preference = published.nash_md_table3()
+    rows = [_row(name, description, make()) for name, (description, make) in _families().items()]
+    rows.append(_row("nash_md_table3", f"published: {published.SOURCE}", Instance(preference), names))
+    return tuple(rows)
+
+
+def report(rows: tuple[Row, ...]) -> str:
+    """Lay the rows out: one table of statistics, one list of descriptions."""
+    header = ["family", "A", "seen", "cyclic", "winner", "Nash", "value", "error"]
+    cells = [
+        [
+            row.family,
+            str(row.actions),
+            f"{100 * row.completeness:.3g}%",
+            f"{row.intransitive_triples}/{row.strict_triples}",
+            text.shorten(row.condorcet_winner or "-", 8),
+            f"{row.support}{MARKS[row.unique]}",
+            "1/2" if row.proved else f"1/2 + {text.small(row.exploitability)}",
+            "-" if row.known_error is None else text.small(row.known_error),
+        ]
+        for row in rows
+    ]
+    descriptions = text.pairs([(row.family, row.description) for row in rows])
+    return (
+        f"{text.table(header, cells, '<>>>>>>>')}\n\n"
+        "A: actions; seen: pairs observed; cyclic: intransitive triples of those without ties;\n"
+        "winner: of Condorcet; Nash: actions it plays at beta 0 (+ not unique, ? not known);\n"
+        "value: max_a (P Nash)_a, 1/2 where proved in rational arithmetic; error: distance from\n"
+        f"the equilibrium that the family states. Random families are drawn with seed {SEED}.\n\n"
+        f"{descriptions}\n"
+    )
+
+
+def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
+    import jax
+    import jax.numpy as jnp
+
+    from tabular import families
+    from tabular.language import population_language
+    from tabular.payoff import dense
+
+    def key(index: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(SEED), index)
+
+    def matrix(preference: object) -> np.ndarray:
+        array = np.asarray(preference)
+        return array[0] if array.ndim == 3 else array
+
+    def three_types() -> Instance:
+        epsilon = 0.1
+        nash = np.log([1 / 3 + epsilon / 2, 1 / 3 + epsilon / 2, 1 / 3 - epsilon])
+        return Instance(families.three_types(epsilon), nash)
+
+    def full_support() -> Instance:
+        preference, nash = families.full_support(key(6), ACTIONS)
+        return Instance(preference, np.log(nash))
+
+    def planted() -> Instance:
+        preference = families.uniform_skew(key(7), ACTIONS)
+        game, log_nash = families.planted(key(8), preference, PLANTED_BETA)
+        return Instance(matrix(preference), np.asarray(log_nash[0]), np.asarray(game.log_ref[0]))
+
+    uniform = np.full(ACTIONS, -np.log(ACTIONS))
+    biased_nash = np.log(np.array([4.0, 3.0, 4.0]) / 11)
+    return {
+        "uniform_skew": (
+            "every pair uniform on (0, 1), any number of contexts",
+            lambda: Instance(matrix(families.uniform_skew(key(0), ACTIONS))),
+        ),
+        "tournament": (
+            "every pair decided by a fair coin",
+            lambda: Instance(matrix(families.tournament(key(1), ACTIONS))),
+        ),
+        "bradley_terry": (
+            "transitive: sigmoid of a difference of scores",
+            lambda: Instance(matrix(families.bradley_terry(jax.random.normal(key(2), (ACTIONS,))))),
+        ),
+        "low_rank_logits": (
+            "sigmoid of the cross product of points in the plane",
+            lambda: Instance(matrix(families.low_rank_logits(key(3), ACTIONS))),
+        ),
+        "disc": (
+            "half the cross product of points in the unit disc",
+            lambda: Instance(matrix(dense(families.disc(key(4), ACTIONS).advantage) + jnp.asarray(0.5))),
+        ),
+        "rock_paper_scissors": (
+            "each action beats the half of the circle before it",
+            lambda: Instance(families.rock_paper_scissors(ACTIONS), uniform),
+        ),
+        "biased_rock_paper_scissors": (
+            "cycle of 0.9, 0.9 and 0.8; Nash (4, 3, 4)/11",
+            lambda: Instance(families.biased_rock_paper_scissors(), biased_nash),
+        ),
+        "three_types": ("a population of three types of rater, epsilon 0.1", three_types),
+        "dice": (
+            "intransitive dice; each beats the next with 5/9",
+            lambda: Instance(families.dice(), np.full(3, -np.log(3))),
+        ),
+        "elo_example": (
+            "Bradley-Terry scores (0, log 9, log 2)",
+            lambda: Instance(families.elo_example()),
+        ),
+        "planted": (f"uniform_skew, its Nash policy at beta {PLANTED_BETA:g} chosen", planted),
+        "full_support": ("random; its Nash policy is chosen and plays every action", full_support),
+        "population_language": (
+            "27 strings, by the majority of 3 judges",
+            lambda: Instance(matrix(population_language(key(9), length=3).game.preference)),
+        ),
+    }
+
+
+def _row(family: str, description: str, instance: Instance, names: tuple[str, ...] | None = None) -> Row:
+    from tabular.exact import solve_exact
+    from tabular.game_statistics import statistics
+    from tabular.nash import solve_game
+
+    facts = statistics(instance.preference)
+    solution = solve_exact(instance.preference)
+    winner = facts.condorcet_winner
+    error = None
+    if instance.log_nash is not None:
+        found = solution.policy
+        if instance.log_ref is not None:
+            found = np.exp(solve_game(instance.preference, instance.log_ref, PLANTED_BETA).log_policy)
+        error = float(np.abs(found - np.exp(instance.log_nash)).max())
+    return Row(
+        family=family,
+        description=description,
+        actions=facts.actions,
+        completeness=1.0,
+        strict_triples=facts.strict_triples,
+        intransitive_triples=facts.intransitive_triples,
+        condorcet_winner=None if winner is None else str(winner) if names is None else names[winner],
+        support=int(solution.support.sum()),
+        unique=solution.unique,
+        proved=solution.fractions is not None,
+        exploitability=solution.exploitability,
+        known_error=error,
+    )

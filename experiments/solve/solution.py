@@ -1,0 +1,98 @@
+"""What ``nlhf solve`` finds, as a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from experiments.output import records
+from tabular.game_statistics import Statistics
+
+JSON_KEYS = (
+    "names",
+    "policy",
+    "log_policy",
+    "beta",
+    "exploitability",
+    "exploitability_original",
+    "duality_gap",
+    "residual",
+    "support",
+    "algorithm",
+    "steps",
+    "queries",
+    "condorcet_winner",
+    "intransitive_triples",
+    "kl_bound",
+    "unique",
+    "completeness",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """A solved game.
+
+    Attributes:
+      names: the A actions.
+      policy: ``[A]`` probabilities.
+      log_policy: ``[A]`` their logarithms, ``-inf`` (in JSON ``null``) where the policy is 0.
+      beta: KL coefficient of the game solved, 0 without regularisation.
+      exploitability: one-sided, in the game solved: max over u of P_beta(u > policy) - 1/2.
+      exploitability_original: one-sided, without regularisation: max_a (P policy)_a - 1/2.
+      duality_gap: two-sided, in the game solved: twice ``exploitability``.
+      residual: relative fixed-point residual, as in ``tabular.nash``; ``None`` at beta 0.
+      support: names of the actions played: where the solution is exact, those with mass; for an iterative
+        method at beta 0, those with mass above 1e-6.
+      algorithm: what solved it.
+      steps: its steps; ``None`` for the linear program.
+      queries: payoff vectors P π it asked for; ``None`` for exact solvers, which read the matrix.
+      condorcet_winner: the action preferred to every other, or ``None``.
+      intransitive_triples: cycles of three strict majorities.
+      fractions: the policy as exact rationals, where they were found.
+      unique: whether the equilibrium is proved to be the only one; ``None`` if unknown.
+      statistics: the other facts about majorities.
+      completeness: share of pairs with observations.
+    """
+
+    names: tuple[str, ...]
+    policy: np.ndarray
+    log_policy: np.ndarray
+    beta: float
+    exploitability: float
+    exploitability_original: float
+    duality_gap: float
+    residual: float | None
+    support: tuple[str, ...]
+    algorithm: str
+    steps: int | None
+    queries: int | None
+    condorcet_winner: str | None
+    intransitive_triples: int
+    fractions: tuple[str, ...] | None
+    unique: bool | None
+    statistics: Statistics
+    completeness: float
+
+    @property
+    def kl_bound(self) -> float | None:
+        """Certified KL(policy ‖ Nash) in nats: exploitability / β plus rounding; ``None`` at beta 0.
+
+        The rounding term is that of log-probabilities as large as the equation's largest term,
+        ``(ε max(1, |log π|, 1/(2β)))² / 2``: near the solution the first term is rounding noise.
+        """
+        if self.beta == 0:
+            return None
+        finite = np.abs(self.log_policy[np.isfinite(self.log_policy)])
+        largest = max(1.0, float(finite.max()), 0.5 / self.beta)
+        return self.exploitability / self.beta + 0.5 * (np.finfo(float).eps * largest) ** 2
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``--json`` prints: plain lists and numbers, ``None`` for what is not finite."""
+        plain = {key: getattr(self, key) for key in JSON_KEYS}
+        for key in ("policy", "log_policy"):
+            plain[key] = [value if math.isfinite(value) else None for value in plain[key].tolist()]
+        return records.encode(plain)

@@ -1,0 +1,1 @@
+"""From files of prompts and preferences to arrays of tokens."""

@@ -1,0 +1,1 @@
+"""The decoder: configuration, attention, sampling, likelihood, adapters, sharding."""

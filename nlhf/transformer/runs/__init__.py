@@ -1,0 +1,1 @@
+"""Runs that can be stopped: loop, checkpoints, logs, several processes, pretraining."""

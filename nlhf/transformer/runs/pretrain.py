@@ -1,0 +1,105 @@
+"""Next-token training on texts: what makes a base of a random model, by the same likelihood as all else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nlhf.base import check_whole
+from nlhf.errors import InputError
+from nlhf.policies import Trained
+from nlhf.transformer.data.encode import pad_right
+from nlhf.transformer.data.order import indices
+from nlhf.transformer.descent import move
+from nlhf.transformer.model import likelihood
+from nlhf.transformer.model.config import ModelConfig
+from nlhf.transformer.responses import Responses, length
+from nlhf.transformer.tokens.tokenizer import Tokenizer
+
+Array = jax.Array
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Tokenizer, size: int) -> Responses:
+    """Texts as responses ``[N]`` to the begin token, their end token included, cut after ``size`` tokens.
+
+    Args:
+      texts: at least one.
+      tokenizer: with a begin and an end token.
+      size: R.
+
+    Raises:
+      InputError: if there is no text, or the tokenizer has no begin or end.
+    """
+    if not texts or tokenizer.begin is None or tokenizer.end is None:
+        raise InputError(
+            f"there are {len(texts)} texts, and {tokenizer.name} begins with {tokenizer.begin} and ends with "
+            f"{tokenizer.end}; give a text, and a tokenizer with both tokens"
+        )
+    ids = [[*tokenizer.encode(text), tokenizer.end][:size] for text in texts]
+    prompt = jnp.full((len(ids), 1), tokenizer.begin, jnp.int32)
+    return Responses(prompt, jnp.asarray(pad_right(ids, size)), jnp.zeros(len(ids)))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "optimiser"), donate_argnums=0)
+def step(
+    model: Trained, batch: Responses, config: ModelConfig, optimiser: optax.GradientTransformation
+) -> tuple[Trained, Array]:
+    """One step on ``-Σ log π(tokens) / Σ tokens`` over a batch; returns the model and that mean, in nats.
+
+    Args:
+      model: parameters and their optimiser's state; its memory is given away.
+      batch: ``[B]``.
+      config: of the model.
+      optimiser: an optax transformation.
+    """
+
+    def loss(params: Any) -> Array:
+        rows = jax.tree.map(lambda leaf: leaf[:, None], batch)
+        total = likelihood.log_prob(params, config, rows).sum()
+        return -total / length(batch).sum().astype(total.dtype)
+
+    value, grads = jax.value_and_grad(loss)(model.parameters)
+    return move(model, grads, optimiser), value
+
+
+def pretrain(
+    params: Any,
+    config: ModelConfig,
+    texts: Responses,
+    *,
+    num_steps: int,
+    batch: int = 32,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> tuple[Any, np.ndarray]:
+    """Train a model on texts, with Adam and a cosine schedule.
+
+    Args:
+      params: of the model; not changed.
+      config: of the model.
+      texts: ``[N]`` as ``encode_texts`` makes them.
+      num_steps: >= 1.
+      batch: texts a step.
+      learning_rate: > 0, at its peak.
+      seed: of the order.
+
+    Returns:
+      The parameters and the loss of each step, in nats a token.
+    """
+    num_steps = check_whole("num_steps", num_steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, num_steps // 10 + 1, num_steps + 1)
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    params = jax.tree.map(jnp.array, params)
+    model, losses = Trained(params, optimiser.init(params)), []
+    for index in range(num_steps):
+        rows = indices(seed, index * batch, len(texts.tokens), batch)
+        part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], texts)
+        model, value = step(model, part, config, optimiser)
+        losses.append(float(value))
+    return model.parameters, np.asarray(losses)

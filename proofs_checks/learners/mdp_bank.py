@@ -1,0 +1,92 @@
+"""Random MDPs with their soft optima: one shape, so that every row compiles the same programs."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from proofs_checks.rows import Effort
+from tabular.mdps.families import random_mdp
+from tabular.mdps.mdp import MDP
+from tabular.mdps.segment_space import segment_features
+from tabular.mdps.segments import draw_segments
+from tabular.mdps.values import hard_values, soft_values
+
+SIZE = (5, 3)
+LENGTH = 4
+BETAS = (0.05, 2.0)
+
+soft = jax.jit(jax.vmap(soft_values))
+hard = jax.jit(jax.vmap(hard_values))
+draw = jax.jit(
+    jax.vmap(functools.partial(draw_segments, length=LENGTH), in_axes=(0, 0, None)), static_argnums=2
+)
+features = jax.jit(jax.vmap(segment_features))
+
+
+class Bank(NamedTuple):
+    """N random MDPs of one size and their soft optima, as numpy arrays with N in front.
+
+    Attributes:
+      mdp: the batch, on the device.
+      transition: ``[N, S, A, S]``.
+      reward: ``[N, S, A]``.
+      beta: ``[N]``.
+      discount: ``[N]``.
+      q: ``[N, S, A]`` soft optimum.
+      v: ``[N, S]``.
+      log_policy: ``[N, S, A]``.
+    """
+
+    mdp: MDP
+    transition: np.ndarray
+    reward: np.ndarray
+    beta: np.ndarray
+    discount: np.ndarray
+    q: np.ndarray
+    v: np.ndarray
+    log_policy: np.ndarray
+
+
+@functools.lru_cache(maxsize=4)
+def bank(effort: Effort, deterministic: bool = False) -> Bank:
+    """Random MDPs, coefficients spread evenly over ``BETAS`` in their logarithm, discounts over [0.5, 0.99].
+
+    Args:
+      effort: size and seed.
+      deterministic: whether moves are certain.
+    """
+    count = effort.pick(24, 200)
+    spread = np.linspace(0, 1, count)
+    beta = BETAS[0] * (BETAS[1] / BETAS[0]) ** spread
+    discount = 0.5 + 0.49 * ((spread * 61.8) % 1)
+    build = functools.partial(
+        random_mdp, num_states=SIZE[0], num_actions=SIZE[1], deterministic=deterministic
+    )
+    keys = jax.random.split(effort.key("mdp.bank"), count)
+    make = jax.jit(jax.vmap(lambda key, g, b: build(key, discount=g, beta=b)))
+    mdp = make(keys, jnp.asarray(discount), jnp.asarray(beta))
+    best = soft(mdp)
+    columns = (mdp.transition, mdp.reward, mdp.beta, mdp.discount, best.q, best.v, best.log_policy)
+    return Bank(mdp, *(np.asarray(column) for column in columns))
+
+
+def scale(value: np.ndarray) -> np.ndarray:
+    """``1 + max_s |value|``, what errors are relative to."""
+    return 1 + np.abs(value).max(-1)
+
+
+def worst(error: np.ndarray, instances: Bank) -> tuple[float, dict[str, Any]]:
+    """Largest of ``[N, ...]`` errors, and the MDP that reached it, as a witness."""
+    each = error.reshape(len(error), -1).max(1)
+    row = int(np.argmax(np.where(np.isnan(each), np.inf, each)))
+    witness = {
+        "beta": float(instances.beta[row]),
+        "discount": float(instances.discount[row]),
+        "instance": row,
+    }
+    return float(each[row]), witness

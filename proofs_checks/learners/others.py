@@ -1,0 +1,283 @@
+"""One line each of methods near by: what their update equals, or what their construction cannot do.
+
+None of them is an algorithm of the library; the library gives one side (exact values of decision processes
+and bandits, their gradients, fits to labels), numpy the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+from scipy.special import expit, log_softmax
+
+from nlhf import logspace
+from nlhf.algorithms import dpo
+from nlhf.base import Algorithm, Comparisons
+from proofs_checks.learners.labels import fit_once
+from proofs_checks.rows import Check, Effort, Outcome
+from tabular.bandits import Bandit, value
+from tabular.mdps.families import token_tree
+from tabular.mdps.mdp import MDP
+from tabular.mdps.values import policy_values, soft_values
+from tabular.replay import counts
+from tabular.spaces.bounded import bounded_rewards
+
+Array = jax.Array
+LIMIT = 1e-12
+VOCABULARY, DEPTH = 3, 3
+
+
+def trees(effort: Effort, name: str, count: int) -> MDP:
+    """Token trees ``[count]`` with a reward at the leaves and a random reference, β in [0.1, 2]."""
+    keys = jax.random.split(effort.key(name), count)
+    beta = jnp.asarray(np.exp(effort.rng(name).uniform(np.log(0.1), np.log(2), count)))
+    made = [token_tree(key, VOCABULARY, DEPTH, beta=one) for key, one in zip(keys, beta, strict=True)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
+
+
+def _apart(measured: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Largest difference over 1 + the largest entry, by instance."""
+    flat, other = measured.reshape(len(measured), -1), expected.reshape(len(expected), -1)
+    return np.abs(flat - other).max(1) / (1 + np.abs(other).max(1))
+
+
+def _outcome(right: np.ndarray, wrong: np.ndarray, control: str) -> Outcome:
+    return Outcome(len(right), float(right.max()), control, float(wrong.max()), LIMIT)
+
+
+def _judge_dense(effort: Effort) -> Outcome:
+    """Soft optimum and values of every prefix when β log π*/π_ref is paid token by token."""
+    tree = trees(effort, "rto", effort.pick(8, 50))
+    solve = jax.jit(jax.vmap(soft_values))
+    best = solve(tree)
+    live = ~np.asarray(tree.terminal)
+    errors = []
+    for base in (tree.log_ref, 0 * tree.log_ref):
+        dense = tree.beta[:, None, None] * (best.log_policy - base)
+        paid = tree._replace(reward=jnp.where(tree.terminal[:, :, None], 0.0, dense))
+        again = solve(paid)
+        apart = np.asarray(again.log_policy - best.log_policy) * live[:, :, None]
+        errors.append(np.maximum(np.abs(apart).max((1, 2)), np.abs(np.asarray(again.v)).max(1)))
+    return _outcome(errors[0], errors[1], "β log π* without the reference")
+
+
+def _expected(logits: Array, reward: Array) -> Array:
+    log_policy = jax.nn.log_softmax(logits)
+    bandit = Bandit(reward[None], log_policy[None], jnp.ones(1), jnp.zeros(()))
+    return value(bandit, log_policy[None])
+
+
+def _judge_pairwise(effort: Effort) -> Outcome:
+    """Half the mean of (r - r')(∇log π(y) - ∇log π(y')) over pairs against the gradient of E r."""
+    rng, count, size = effort.rng("p3o"), effort.pick(64, 500), 6
+    logits, reward = rng.normal(size=(2, count, size))
+    gradient = np.asarray(jax.jit(jax.vmap(jax.grad(_expected)))(jnp.asarray(logits), jnp.asarray(reward)))
+    law = np.exp(log_softmax(logits, axis=1))
+    score = np.eye(size)[None] - law[:, None, :]
+    apart = (score[:, :, None] - score[:, None, :]) * (reward[:, :, None] - reward[:, None, :])[..., None]
+    pairs = law[:, :, None] * law[:, None, :]
+    mean = 0.5 * np.einsum("nij,nijk->nk", pairs, apart)
+    return _outcome(_apart(mean, gradient), _apart(2 * mean, gradient), "without the factor 1/2")
+
+
+def _judge_shift(effort: Effort) -> Outcome:
+    """Standard deviation of one draw of either estimator when a constant is added to the reward."""
+    rng, count, size = effort.rng("p3o.shift"), effort.pick(64, 500), 6
+    law = np.exp(log_softmax(rng.normal(size=(count, size)), axis=1))
+    reward, constant = rng.normal(size=(count, size)), rng.normal(size=count) * 50
+    score = np.eye(size)[None] - law[:, None, :]
+
+    def noise(reward: np.ndarray, pairwise: bool) -> np.ndarray:
+        if not pairwise:
+            draw = reward[:, :, None] * score
+            mean = np.einsum("ni,nik->nk", law, draw)
+            return np.sqrt(np.einsum("ni,nik->n", law, (draw - mean[:, None]) ** 2))
+        weight = law[:, :, None] * law[:, None, :]
+        draw = (
+            0.5 * (reward[:, :, None] - reward[:, None, :])[..., None] * (score[:, :, None] - score[:, None])
+        )
+        mean = np.einsum("nij,nijk->nk", weight, draw)
+        return np.sqrt(np.einsum("nij,nijk->n", weight, (draw - mean[:, None, None]) ** 2))
+
+    right, wrong = (
+        _apart(noise(reward + constant[:, None], pairwise)[:, None], noise(reward, pairwise)[:, None])
+        for pairwise in (True, False)
+    )
+    return _outcome(right, wrong, "one draw and no baseline, as in REINFORCE")
+
+
+def _judge_refuel(effort: Effort) -> Outcome:
+    """Least squares over pairs of tokens on their futures, at every prefix of a tree."""
+    tree = trees(effort, "refuel", effort.pick(8, 50))
+    rng = effort.rng("refuel")
+    count, states, size = tree.reward.shape
+    log_policy = jax.nn.log_softmax(jnp.asarray(rng.normal(size=(count, states, size))), axis=-1)
+    step = rng.uniform(0.1, 3, count)
+    # without a coefficient the values are of returns alone
+    plain = jax.jit(jax.vmap(policy_values))(tree._replace(beta=jnp.zeros(count)), log_policy)
+    library = np.asarray(logspace.normalise(log_policy + jnp.asarray(step)[:, None, None] * plain.q))
+    reward, move = np.asarray(tree.reward), np.asarray(tree.transition)
+    policy, future = np.exp(np.asarray(log_policy)), np.zeros((count, states, size))
+    for _ in range(DEPTH + 1):  # the tree is no deeper
+        future = reward + np.einsum("nsat,nt->nsa", move, (policy * future).sum(-1))
+        future[np.asarray(tree.terminal)] = 0.0
+    first, second = np.triu_indices(size, 1)
+    design = np.zeros((len(first), size))
+    design[np.arange(len(first)), first], design[np.arange(len(first)), second] = 1.0, -1.0
+    errors = []
+    for target in (future, reward):
+        gap = (target[..., first] - target[..., second]) * step[:, None, None]
+        weight = np.sqrt(policy[..., first] * policy[..., second])
+        moved = np.linalg.pinv(weight[..., None] * design) @ (weight * gap)[..., None]
+        fitted = log_softmax(np.asarray(log_policy) + moved[..., 0], axis=-1)
+        errors.append(_apart(fitted, library))
+    return _outcome(errors[0], errors[1], "the reward of this token in the place of the future")
+
+
+def _pooled(settings: Array, bandit: Bandit) -> Algorithm:
+    return dpo(bandit.beta, settings, counts(1, 3))
+
+
+GROUPS = np.array([[1.0, 0.0, 0.7], [0.0, 1.0, 0.7]])
+
+
+def group_loss(betas: np.ndarray, share: float) -> np.ndarray:
+    """Worst group's value of the max-min policy less that of the policy fitted to pooled labels, ``[B]``.
+
+    Args:
+      betas: ``[B]``.
+      share: of the first group among the labels.
+    """
+    mixture, count = np.array([share, 1 - share]), len(betas)
+    rows = counts(1, 3).empty().comparisons
+    chance = np.einsum("g,gij->ij", mixture, expit(GROUPS[:, :, None] - GROUPS[:, None, :])) * (1 - np.eye(3))
+    label = np.asarray(rows.prefer_first) > 0
+    wins = chance[np.asarray(rows.first), np.asarray(rows.second)]
+    other = np.asarray(rows.first) != np.asarray(rows.second)
+    weight = 1e4 * other * np.where(label, wins, 1 - wins)
+    data = Comparisons(*(jnp.broadcast_to(each, (count, len(each))) for each in rows))
+    data = data._replace(weight=jnp.broadcast_to(jnp.asarray(weight), (count, len(weight))))
+    uniform = jnp.full((count, 1, 3), -np.log(3.0))
+    bandit = Bandit(0 * uniform, uniform, jnp.ones((count, 1)), jnp.asarray(betas))
+    fitted = fit_once(_pooled, jnp.zeros(count), bandit, data, bounded_rewards(20.0))[:, 0]
+
+    def worst(log_policy: np.ndarray, beta: float) -> float:
+        law = np.exp(log_policy)
+        return float((GROUPS @ law).min() - beta * law @ (log_policy + np.log(3.0)))
+
+    found = []
+    for log_policy, beta in zip(fitted, betas, strict=True):
+        # the max-min policy is the optimum of some mixture of the rewards
+        best = optimize.minimize_scalar(
+            lambda mix, beta=beta: (
+                -worst(log_softmax((mix * GROUPS[0] + (1 - mix) * GROUPS[1]) / beta), beta)
+            ),
+            bounds=(0, 1),
+            method="bounded",
+            options={"xatol": 1e-10},
+        )
+        found.append(-best.fun - worst(log_policy, beta))
+    return np.array(found)
+
+
+def _judge_groups(effort: Effort) -> Outcome:
+    betas = np.array(effort.pick((0.1, 0.2, 0.5), tuple(np.geomspace(0.05, 0.5, 9))))
+    loss, even = group_loss(betas, 0.9), group_loss(betas, 0.5)
+    return Outcome(
+        instances=len(betas),
+        worst=float((0.25 / loss).max()),
+        control="groups of equal size",
+        control_worst=float((0.25 / np.maximum(even, 1e-9)).min()),
+        detail={"smallest_loss": float(loss.min()), "largest_loss_even": float(even.max())},
+    )
+
+
+def _judge_ranks(effort: Effort) -> Outcome:
+    """1 - cosine of the gradient of a bandit's value and the mean of ranked probes; then of shuffled ones."""
+    rng, size, probes = effort.rng("zo_rank"), 6, 8
+    count, draws = effort.pick(2, 10), effort.pick(10000, 40000)
+    evaluate = jax.jit(jax.vmap(_expected, in_axes=(0, None)))
+    apart = np.empty((2, count))
+    for index in range(count):
+        logits, reward = rng.normal(size=(2, size))
+        gradient = np.asarray(jax.grad(_expected)(jnp.asarray(logits), jnp.asarray(reward)))
+        direction = rng.normal(size=(draws, probes, size))
+        near = (logits + 1e-4 * direction).reshape(-1, size)
+        height = np.asarray(evaluate(jnp.asarray(near), jnp.asarray(reward))).reshape(draws, probes)
+        rank = height.argsort(1).argsort(1)
+        for row, order in enumerate((rank, rng.permuted(rank, axis=1))):
+            mean = ((2 * order - (probes - 1))[..., None] * direction).mean((0, 1))
+            apart[row, index] = 1 - mean @ gradient / np.linalg.norm(mean) / np.linalg.norm(gradient)
+    return Outcome(
+        instances=count,
+        worst=float(apart[0].max()),
+        control="the same weights, shuffled",
+        control_worst=float(apart[1].min()),
+        limit=0.01,
+    )
+
+
+def identity(
+    name: str,
+    source: str,
+    statement: str,
+    assumptions: str,
+    judge: Callable[[Effort], Outcome],
+    kind: str = "identity",
+) -> Check:
+    """One row of this module."""
+    status = "derived" if kind == "identity" else "empirical"
+    subject = name.split(".")[0]
+    return Check(name, subject, kind, f"{source}; derived", status, statement, assumptions, judge)
+
+
+CHECKS: tuple[Check, ...] = (
+    identity(
+        "rto.dense_reward",
+        "arXiv:2404.18922",
+        "paying β log π*/π_ref token by token keeps the soft optimum and makes every prefix worth 0",
+        "token trees of depth 3, β in [0.1, 2]",
+        _judge_dense,
+    ),
+    identity(
+        "p3o.pairwise_gradient",
+        "arXiv:2310.00212",
+        "∇E r = ½ E (r - r')(∇log π(y) - ∇log π(y')), y and y' drawn from π",
+        "softmax policies of 6 responses",
+        _judge_pairwise,
+    ),
+    identity(
+        "p3o.shift",
+        "arXiv:2310.00212",
+        "the noise of one pair's gradient does not change when a constant is added to the reward",
+        "exact standard deviation, softmax policies of 6 responses",
+        _judge_shift,
+    ),
+    identity(
+        "refuel.natural_gradient",
+        "arXiv:2410.04612",
+        "regressing (1/η) differences of log π/π_t on differences of the futures gives π_t exp(ηQ)/Z",
+        "every prefix of token trees of depth 3, pairs weighted by π_t",
+        _judge_refuel,
+    ),
+    identity(
+        "maxmin.worst_group",
+        "arXiv:2402.08925",
+        "groups 90 : 10: the policy of pooled labels costs the worst group at least 1/4 against max-min",
+        "rewards (1, 0, 0.7) and (0, 1, 0.7), uniform reference, β in [0.05, 0.5]",
+        _judge_groups,
+        kind="separation",
+    ),
+    identity(
+        "zo_rank.direction",
+        "arXiv:2303.03751",
+        "the mean of probes weighted by 2 rank - m + 1 points along the gradient: 1 - cosine <= 0.01",
+        "value of a bandit in 6 logits, m = 8 normal probes",
+        _judge_ranks,
+        kind="noise",
+    ),
+)

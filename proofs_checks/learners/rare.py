@@ -1,0 +1,251 @@
+"""Two responses, one of which the reference hardly plays: the instances on which exploration is judged.
+
+The rewards are (1, 1/2) or (0, 1/2) and the reference plays the first response with probability exp(-1/(8β)):
+it is worth finding, or worth leaving alone. Runs are the library's; ``jump`` simulates online DPO in numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import expit
+
+from nlhf.algorithms import dpo, vpo
+from nlhf.algorithms.xpo import step as xpo_step
+from nlhf.base import Algorithm
+from nlhf.learning import init, learner
+from proofs_checks.learners.xpo_lemmas import rare_log_ref
+from proofs_checks.rows import Effort
+from tabular.bandits import Bandit
+from tabular.oracle import labelled
+from tabular.replay import counts
+from tabular.run import Axes, run
+from tabular.spaces.finite_class import finite_class
+
+SOLVED = 1 / 8  # a gap below it: the proposition's level
+GOOD, BAD = 1.0, 0.0  # reward of the rare response; the other's is 1/2
+Array = jax.Array
+
+
+def grid(size: int = 9, low: float = -1.0) -> np.ndarray:
+    """``[M]`` differences of reward, ordered so that ties go to the reference."""
+    values = np.linspace(low, 1.0, size)
+    return values[np.argsort(np.abs(values), kind="stable")]
+
+
+CLASSES = {
+    "grid": grid(),
+    "paper": np.array([0.0, 0.5]),  # the reference and the optimum
+    "one-sided": grid(5, 0.0),
+}
+SPACES = {name: finite_class(np.stack([each, 0 * each], 1)[:, None]) for name, each in CLASSES.items()}
+
+
+def rare(inverse_beta: np.ndarray, reward: np.ndarray) -> Bandit:
+    """N bandits of one context.
+
+    Args:
+      inverse_beta: ``[N]`` 1/β.
+      reward: ``[N]`` of the rare response.
+    """
+    count = len(inverse_beta)
+    return Bandit(
+        jnp.asarray(np.stack([reward, np.full(count, 0.5)], 1)[:, None]),
+        jnp.asarray(rare_log_ref(inverse_beta)[:, None]),
+        jnp.ones((count, 1)),
+        jnp.asarray(1 / np.asarray(inverse_beta, float)),
+    )
+
+
+# ``make(scale, beta)``: optimism in the method's own unit
+
+
+def _xpo(scale: Any, beta: Any) -> Algorithm:
+    # xpo() itself, which refuses the flipped sign that the controls need
+    return learner(init, xpo_step, counts(1, 2), optimism=scale * beta, beta=beta)
+
+
+def _dpo(scale: Any, beta: Any) -> Algorithm:
+    del scale
+    return dpo(beta, 0 * beta, counts(1, 2))
+
+
+def _vpo(scale: Any, beta: Any) -> Algorithm:
+    return vpo(scale, beta, counts(1, 2))
+
+
+METHODS: dict[str, Callable[[Any, Any], Algorithm]] = {
+    "xpo": _xpo,
+    "dpo": _dpo,
+    "vpo": _vpo,
+}
+
+
+def play(
+    method: str,
+    scale: np.ndarray,
+    inverse_beta: np.ndarray,
+    reward: np.ndarray,
+    keys: Array,
+    num_steps: int,
+    policies: str = "grid",
+) -> np.ndarray:
+    """Gaps ``[N, num_steps + 1]`` of N runs of the library's method over a finite class.
+
+    Args:
+      method: a key of ``METHODS``.
+      scale: ``[N]`` optimism: α/β of XPO (of any sign), α of VPO; no matter to DPO.
+      inverse_beta: ``[N]``.
+      reward: ``[N]`` of the rare response.
+      keys: ``[N]``.
+      num_steps: comparisons.
+      policies: a key of ``CLASSES``.
+    """
+    bandit = rare(inverse_beta, reward)
+    trace = run(
+        jax.vmap(METHODS[method])(jnp.asarray(scale, float), bandit.beta),
+        bandit,
+        num_steps=num_steps,
+        key=keys,
+        measures=("suboptimality",),
+        make_space=SPACES[policies],
+        make_oracle=labelled(),
+        axes=(Axes(algorithm=0, game=0, key=0),),
+    )
+    return np.asarray(trace.of("suboptimality"))
+
+
+def hitting(gaps: np.ndarray) -> np.ndarray:
+    """Comparisons made before the first solved iterate; the length of the run where there is none."""
+    solved = gaps < SOLVED
+    return np.where(solved.any(1), solved.argmax(1), gaps.shape[1] - 1)
+
+
+def jump(
+    rng: np.random.Generator,
+    inverse_beta: float,
+    num_seeds: int,
+    cap: float = 1e12,
+    policies: str = "grid",
+    both: float = 2.0,
+) -> np.ndarray:
+    """Hitting times of online DPO on the good instance, ``[num_seeds]``, exact in distribution.
+
+    A pair of equal responses changes nothing, so the rounds until the next one that tells something are
+    geometric; the state is how often the rare response won and lost.
+
+    Args:
+      rng: numpy generator.
+      inverse_beta: 1/β.
+      num_seeds: independent runs.
+      cap: times are cut off here.
+      policies: a key of ``CLASSES``.
+      both: in how many orders a pair of different responses is drawn, 2.
+    """
+    beta, values = 1 / inverse_beta, CLASSES[policies]
+    log_ref = rare_log_ref(np.array([inverse_beta]))[0]
+    # log-odds of the rare response in each policy; the optimum's difference is 1/2
+    odds = log_ref[0] - log_ref[1] + values / beta
+    best = log_ref[0] - log_ref[1] + 0.5 / beta
+    chance, share = expit(odds), expit(-odds)
+    gap = beta * (
+        chance * (np.log(chance) - np.log(expit(best))) + share * (np.log(share) - np.log(expit(-best)))
+    )
+    inform = both * chance * share
+    won, lost, time = np.zeros(num_seeds), np.zeros(num_seeds), np.zeros(num_seeds)
+    waiting = np.ones(num_seeds, bool)
+    while waiting.any():
+        loss = won[:, None] * np.logaddexp(0, -values) + lost[:, None] * np.logaddexp(0, values)
+        policy = np.round(loss, 12).argmin(1)
+        waiting &= (gap[policy] >= SOLVED) & (time < cap)
+        rate = np.maximum(inform[policy], 1e-300)
+        # inverse transform: numpy's own geometric draws overflow where the rate is tiny
+        wait = np.maximum(np.ceil(np.log(rng.random(num_seeds)) / np.log1p(-rate)), 1.0)
+        label = rng.random(num_seeds) < expit(0.5)
+        time = np.where(waiting, np.minimum(time + wait, cap), time)
+        won, lost = won + (waiting & label), lost + (waiting & ~label)
+    return time
+
+
+INVERSE_BETAS = np.array([60.0, 200.0, 800.0])
+WAITING = np.array([24.0, 32.0, 40.0, 56.0, 72.0, 96.0])  # 1/β at which hitting times are measured
+SCALES = np.array([1e-3, 3e-3, 1e-2, 3e-2, 1e-1])  # α/β of the sweep
+OPTIMISM = 0.6  # times β/√T: ours, the theorem's up to its constant
+FIXED = 0.03  # α/β where no horizon is meant
+ABLATION = (60.0, 400)  # 1/β and comparisons of the ablation
+SIGN = (100.0, 1600)  # likewise of the flipped sign
+
+
+class Batch:
+    """Runs to be made together: parts by name, each a grid of settings times seeds.
+
+    Seeds of one part share their keys over the grid, so that settings are compared on common draws.
+    """
+
+    def __init__(self) -> None:
+        self.columns: list[np.ndarray] = []
+        self.keys: list[Array] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def add(self, key: Array, name: str, scale: Any, inverse_beta: Any, reward: Any, num_seeds: int) -> None:
+        """Ask for ``[scale, inverse_beta, reward, num_seeds]`` runs."""
+        axes = [np.atleast_1d(np.asarray(axis, float)) for axis in (scale, inverse_beta, reward)]
+        mesh = np.meshgrid(*axes, np.arange(num_seeds), indexing="ij")
+        self.columns.append(np.stack([axis.reshape(-1) for axis in mesh[:3]]))
+        seeds = jax.random.split(jax.random.fold_in(key, len(self.shapes)), num_seeds)
+        self.keys.append(jnp.tile(seeds, mesh[0].size // num_seeds))
+        self.shapes[name] = mesh[0].shape
+
+    def play(self, method: str, num_steps: int, policies: str = "grid") -> dict[str, np.ndarray]:
+        """Gaps ``[scale, inverse_beta, reward, num_seeds, num_steps + 1]`` of every part, of one program."""
+        scale, inverse_beta, reward = np.concatenate(self.columns, 1)
+        gaps = play(method, scale, inverse_beta, reward, jnp.concatenate(self.keys), num_steps, policies)
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
+        parts = np.split(gaps, ends[:-1])
+        return {
+            name: part.reshape(*shape, -1)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+HORIZONS = np.array([400, 1600, 6400])  # T of the regret rows; below a few hundred no rate shows yet
+SHORT = 1600  # comparisons of all other runs of XPO
+
+
+@functools.cache
+def regret_runs(effort: Effort) -> dict[str, np.ndarray]:
+    """Runs of XPO with an optimism for each T; and without optimism, and with the flipped sign."""
+    root, batch = OPTIMISM / np.sqrt(HORIZONS), Batch()
+    add = functools.partial(batch.add, effort.key("regret_runs"))
+    add("right", root, INVERSE_BETAS, [GOOD, BAD], effort.pick(16, 48))
+    add("wrong", [0.0, -root[-1]], INVERSE_BETAS, [GOOD, BAD], effort.pick(8, 16))
+    return batch.play("xpo", int(HORIZONS[-1]))
+
+
+@functools.cache
+def xpo_runs(effort: Effort) -> dict[str, np.ndarray]:
+    """The other runs of XPO that rows judge; a negative scale is the flipped sign, 0 is no optimism."""
+    seeds, batch = effort.pick(16, 48), Batch()
+    add = functools.partial(batch.add, effort.key("xpo_runs"))
+    add("sweep", SCALES, 200.0, [GOOD, BAD], seeds)
+    add("flat", [0.0, -FIXED], 200.0, [GOOD, BAD], seeds)
+    add("ablation", [0.0, FIXED], ABLATION[0], [GOOD, BAD], 20)
+    add("sign", [FIXED, -FIXED], SIGN[0], GOOD, 20)
+    add("waiting", FIXED, WAITING, GOOD, 20)
+    return batch.play("xpo", SHORT)
+
+
+@functools.cache
+def dpo_runs(effort: Effort) -> dict[str, np.ndarray]:
+    """All runs of online DPO that rows judge."""
+    batch = Batch()
+    add = functools.partial(batch.add, effort.key("dpo_runs"))
+    add("waiting", 0.0, WAITING[: effort.pick(3, 4)], GOOD, 200)
+    add("ablation", 0.0, ABLATION[0], [GOOD, BAD], 20)
+    add("regret", 0.0, INVERSE_BETAS, [GOOD, BAD], 12)
+    return batch.play("dpo", effort.pick(1600, 4096))

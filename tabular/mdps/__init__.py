@@ -1,0 +1,1 @@
+"""Decision processes with exact values, and segments of them with labels."""

@@ -1,0 +1,1 @@
+"""Votes of people: public data sets, features of texts, models of preference."""

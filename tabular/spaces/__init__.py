@@ -1,0 +1,1 @@
+"""Policy spaces over tables: how a policy is represented and fitted."""
