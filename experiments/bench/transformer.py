@@ -77,7 +77,7 @@ class Worker:
     """A process that makes repetitions when asked, as ``bench_transformer_peers`` describes."""
 
     def __init__(self, command: list[str], spec: dict[str, Any], log: pathlib.Path) -> None:
-        root = str(pathlib.Path(__file__).parents[1])
+        root = str(pathlib.Path(__file__).parents[2])
         env = {**os.environ, "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
         env |= {"HF_HUB_OFFLINE": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
         if command[0] != sys.executable:

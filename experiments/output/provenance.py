@@ -55,7 +55,7 @@ def _version(name: str) -> str | None:
 
 
 def _git(*words: str) -> str | None:
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # an installed copy may lie inside somebody else's checkout
         return None
     try:

@@ -21,9 +21,9 @@ def linear_rewards_space(
 ) -> Callable[[Game], PolicySpace]:
     """Space of the policies ``π_θ ∝ π_ref exp(φ(x, a)·θ/β)``, θ in [0, bound]^D; ``fit`` is to tolerance.
 
-    The fit is the projected Newton method of ``tabular.spaces.bounded`` on θ, from the θ of the present policy.
-    Policies are ``[X, A]`` tables; ``project`` and ``mix`` may leave the class, and the next fit starts from
-    the nearest θ (least squares on the implicit reward).
+    The fit is the projected Newton method of ``tabular.spaces.bounded`` on θ, from the θ of the present
+    policy. Policies are ``[X, A]`` tables; ``project`` and ``mix`` may leave the class, and the next
+    fit starts from the nearest θ (least squares on the implicit reward).
 
     Args:
       features: φ, ``[X, A, D]``, finite.

@@ -173,17 +173,3 @@ def pool_scans(method: str, scans: list[dict[str, Any]]) -> Map:
     judged = breaking.SCANS[method]
     (status,) = (claim.status for claim in claims_of(judged.variant) if claim.name == judged.claim)
     return Map(method, judged.claim, status, points, [smallest[size] for size in sorted(smallest)])
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.breaking_points.plot.plot``."""
-    from experiments.figures.breaking_points import plot as breaking_points_plot
-
-    return breaking_points_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.breaking_points.plot.table``."""
-    from experiments.figures.breaking_points import plot as breaking_points_plot
-
-    return breaking_points_plot.table(result)

@@ -312,17 +312,3 @@ def _biased_limits(
     pull = jnp.einsum("gsab,gskb->gska", group.preference - 0.5, jnp.exp(mixture))
     limit = logspace.normalise(group.log_ref + pull / betas[None, None, :, None])
     return np.asarray(logspace.kl(log_nash[..., 0, :], limit))
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.convergence.plot.plot``."""
-    from experiments.figures.convergence import plot as convergence_plot
-
-    return convergence_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the rates of a result; see ``experiments.figures.convergence.plot.table``."""
-    from experiments.figures.convergence import plot as convergence_plot
-
-    return convergence_plot.table(result)

@@ -20,7 +20,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -291,17 +290,3 @@ def _references(
 
 def _soft_optimum(grid: cartpole_value.Grid, key: Array, state: Array) -> Array:
     return jax.random.categorical(key, cartpole_value.q_values(grid, state) / grid.temperature)
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.cpl_cartpole.plot.plot``."""
-    from experiments.figures.cpl_cartpole import plot as cpl_cartpole_plot
-
-    return cpl_cartpole_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.cpl_cartpole.plot.table``."""
-    from experiments.figures.cpl_cartpole import plot as cpl_cartpole_plot
-
-    return cpl_cartpole_plot.table(result)

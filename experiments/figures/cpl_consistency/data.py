@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.figures.cpl_consistency.config import Config
 from nlhf.base import Comparisons
 from nlhf.segments import Segments
 from tabular.mdps.families import random_mdp
 from tabular.mdps.mdp import MDP
 from tabular.mdps.segments import draw_segments, partial_return, soft_regret
-
-if TYPE_CHECKING:
-    from experiments.figures.cpl_consistency.run import Config
 
 Array = jax.Array
 LENGTH = 3  # steps of a segment

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.figures.cpl_consistency.run import Curve, Rate, Result
+    from experiments.figures.cpl_consistency.run import FEW, Curve, Rate, Result
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7A8CA3"
 SHADES = ("#CC79A7", "#E69F00", "#56B4E9", "#0072B2")  # of λ, the last is λ = 1
@@ -45,8 +45,6 @@ def plot(result: Result) -> Figure:
     """
     import matplotlib
     import matplotlib.pyplot as plt
-
-    from experiments.figures.cpl_consistency.run import FEW
 
     with matplotlib.rc_context(STYLE):
         figure, grid = plt.subplots(2, 4, figsize=(10.4, 5.0))

@@ -1,6 +1,6 @@
 """Figure ``exploration-phase-diagram``: cumulative regret over the plane (T, 1/β), method by method.
 
-Instances: the two-armed separation instances (``experiments.figures.shared.exploration``) with the rare arm good and bad,
+Instances: the two-armed separation instances (``figures.shared.exploration``) with the rare arm good and bad,
 and random 4-armed bandits (rewards drawn from {0, 1/2, 1}^4, the class; π_ref = softmax(3 U)). Methods:
 online DPO (greedy, both draws on-policy), DPO with a draw from the reference, XPO with α = 0.6 β/√T for the
 horizon T of each cell, the same with the previous policy as second draw, and KL-UCB. Its width is the least
@@ -293,17 +293,3 @@ def _best(instance: str, regrets: dict[str, np.ndarray]) -> Best:
             line.append(bool(low > 0))
         certain.append(line)
     return Best(instance, method, certain)
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.exploration_phase_diagram.plot.plot``."""
-    from experiments.figures.exploration_phase_diagram import plot as exploration_phase_diagram_plot
-
-    return exploration_phase_diagram_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.exploration_phase_diagram.plot.table``."""
-    from experiments.figures.exploration_phase_diagram import plot as exploration_phase_diagram_plot
-
-    return exploration_phase_diagram_plot.table(result)

@@ -379,17 +379,3 @@ def _curve(name: str, kind: str, x: Any, values: Any) -> Curve:
         rows.min(axis=0).tolist(),
         rows.max(axis=0).tolist(),
     )
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.language_nash.plot.plot``."""
-    from experiments.figures.language_nash import plot as language_nash_plot
-
-    return language_nash_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.language_nash.plot.table``."""
-    from experiments.figures.language_nash import plot as language_nash_plot
-
-    return language_nash_plot.table(result)

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -53,7 +52,7 @@ class Config:
 
     Attributes:
       seeds: how often the people are dealt into folds anew, 1 to 100.
-      data: folder with the files of ``experiments.figures.people_vs_models.data.SOURCES``; without one, made-up people alone.
+      data: folder with the files of ``people_vs_models.data.SOURCES``; without one, made-up people alone.
       betas: KL coefficients of the policies, > 0.
       resamples: of the bootstrap, 100 or more.
       most_folds: a data set is cut into its own number of folds, or this one if it is smaller, >= 2.
@@ -359,17 +358,3 @@ def _matches(problem: Problem, deals: list[Prediction], config: Config) -> list[
             kl = [float(np.mean(distance[name])) for name in (one, other)]
             matches.append(Match(beta, one, other, Interval(*rate), total.same, total.covered, *kl))
     return matches
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.people_vs_models.plot.plot``."""
-    from experiments.figures.people_vs_models import plot as people_vs_models_plot
-
-    return people_vs_models_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.people_vs_models.plot.table``."""
-    from experiments.figures.people_vs_models import plot as people_vs_models_plot
-
-    return people_vs_models_plot.table(result)

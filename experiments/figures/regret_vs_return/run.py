@@ -10,10 +10,11 @@ thirty times the comparisons of learning by regret, and on the delivery gridworl
 processes in which partial returns do not move with what the optimum depends on; exact.
 
 Both reward learners know the features that the reward is linear in, and fit them by the loss of their own
-model (``experiments.figures.regret_vs_return.reward_learners``: V* of the candidate reward exactly, not by the published surrogate);
-then the optimal policy of the learned reward is played. CPL, a regret model without a reward, learns a table
-from the same comparisons, its greedy policy is played, and it knows no features. Segments have 3 steps by a
-uniform behaviour from uniform starts, their scores no discount; labels are those of the true reward.
+model (``reward_learners`` beside this file: V* of the candidate reward exactly, not by the published
+surrogate); then the optimal policy of the learned reward is played. CPL, a regret model without a reward,
+learns a table from the same comparisons, its greedy policy is played, and it knows no features. Segments have
+3 steps by a uniform behaviour from uniform starts, their scores no discount; labels are those of the true
+reward.
 
 Scaled return: (J - J_uniform)/(J_optimal - J_uniform), clipped to [-1, 1] before it is averaged.
 """
@@ -23,7 +24,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -331,17 +331,3 @@ def _tests(config: Config, family: str, returns: dict[str, np.ndarray]) -> list[
             better, worse = int((difference > 0).sum()), int((difference < 0).sum())
             tests.append(Test(family, noiseless, n, better, worse, p))
     return tests
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.regret_vs_return.plot.plot``."""
-    from experiments.figures.regret_vs_return import plot as regret_vs_return_plot
-
-    return regret_vs_return_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.regret_vs_return.plot.table``."""
-    from experiments.figures.regret_vs_return import plot as regret_vs_return_plot
-
-    return regret_vs_return_plot.table(result)

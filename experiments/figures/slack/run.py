@@ -297,17 +297,3 @@ def _quantile(rows: np.ndarray, share: float) -> list[float | None]:
 
 def _cut(values: np.ndarray) -> list[float | None]:
     return [float(value) if value > 0 else None for value in values]
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.slack.plot.plot``."""
-    from experiments.figures.slack import plot as slack_plot
-
-    return slack_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.slack.plot.table``."""
-    from experiments.figures.slack import plot as slack_plot
-
-    return slack_plot.table(result)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.figures.story_judges.config import Config
+from experiments.figures.story_judges.methods import METHODS, Numbers
 from experiments.language_models.source import Base, load_base
 from experiments.language_models.win_rates import prompt_win_rates
-from nlhf import dpo, egpo, nash_md, nash_mirror_prox, vpo, xpo
-from nlhf.base import Algorithm, Policy, PolicySpace
+from nlhf.base import Policy, PolicySpace
 from nlhf.errors import InputError
-from nlhf.replay import buffer
 from nlhf.transformer import space as spaces
 from nlhf.transformer.data.encode import encode_prompts
 from nlhf.transformer.data.order import indices, permutation
@@ -29,46 +28,10 @@ from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import REFERENCE, Frame, components, frame
 from nlhf.transformer.responses import Responses
 
-if TYPE_CHECKING:
-    from experiments.figures.story_judges.run import Config
-
 MODEL, TOKENIZER, PROMPTS = "stories260K.bin", "tok512.bin", "prompts.json"
 FOLDERS = {MODEL: "stories260k", TOKENIZER: "stories260k", PROMPTS: "story_prompts"}
 CRITERIA = ("sentiment", "diversity", "dialogue", "short_sentences", "short_words")
 MADE_UP, MADE_UP_SEED = 400, 1_000_003  # prompts by rule; other stories than those of the pretraining
-
-
-class Numbers(NamedTuple):
-    """What an algorithm is made from; ``total`` is the number of labels of a whole run."""
-
-    step_size: float
-    beta: float
-    total: int
-    response: Responses
-
-
-class Method(NamedTuple):
-    """One line of the figure: its algorithm, and payoff queries a step (0: it asks for labels)."""
-
-    make: Callable[[Numbers], Algorithm]
-    queries: int
-
-
-def _xpo(numbers: Numbers, optimism: float) -> Algorithm:
-    return xpo(optimism, numbers.beta, buffer(numbers.total, response=numbers.response))
-
-
-METHODS: dict[str, Method] = {
-    "egpo": Method(lambda n: egpo(n.step_size, n.beta), 2),
-    "nash_mirror_prox": Method(lambda n: nash_mirror_prox(n.step_size, n.beta), 2),
-    "nash_md": Method(lambda n: nash_md(n.step_size, n.beta), 1),
-    # α = β/√T a comparison, T in all (order of arXiv:2405.21046, Theorem 3.1)
-    "xpo": Method(lambda n: _xpo(n, n.beta / n.total**0.5), 0),
-    "xpo_plain": Method(lambda n: _xpo(n, 0.0), 0),
-    # of the order √T; but α = √T itself runs away here: nothing holds log π of the reference's responses up
-    "vpo": Method(lambda n: vpo(n.beta * n.total**0.5, n.beta, buffer(n.total, response=n.response)), 0),
-    "dpo": Method(lambda n: dpo(n.beta, 0.0, buffer(n.total, response=n.response)), 0),
-}
 
 
 class Track(NamedTuple):

@@ -284,17 +284,3 @@ def _wall(config: Config, method: str, inverse_betas: tuple[int, ...], cap: int)
     lane_keys = exploration.keys(config.seed, np.tile(np.arange(seeds), len(inverse_betas)))
     gap = exploration.gaps(methods, bandits, lane_keys, cap, exploration.nine_differences(), every=every)
     return exploration.wasted(gap, LEFT, every).reshape(len(inverse_betas), seeds).T
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.vpo_bandit.plot.plot``."""
-    from experiments.figures.vpo_bandit import plot as vpo_bandit_plot
-
-    return vpo_bandit_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.vpo_bandit.plot.table``."""
-    from experiments.figures.vpo_bandit import plot as vpo_bandit_plot
-
-    return vpo_bandit_plot.table(result)

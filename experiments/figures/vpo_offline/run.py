@@ -261,17 +261,3 @@ def _no_payoff(key: Array, policy: Array) -> Any:
 def _answer(rows: Comparisons, key: Array, policy: Array, opponent: Array) -> Comparisons:
     del key, policy, opponent
     return rows
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.vpo_offline.plot.plot``."""
-    from experiments.figures.vpo_offline import plot as vpo_offline_plot
-
-    return vpo_offline_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.vpo_offline.plot.table``."""
-    from experiments.figures.vpo_offline import plot as vpo_offline_plot
-
-    return vpo_offline_plot.table(result)

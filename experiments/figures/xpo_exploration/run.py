@@ -357,17 +357,3 @@ def _sweep(config: Config, lanes: dict[_Setting, np.ndarray]) -> list[Sweep]:
         failed = [float((gap[:, -1] >= FOUND).mean()) for gap in found]
         curves.append(Sweep(name, curve, failed))
     return curves
-
-
-def plot(result: Result) -> Any:
-    """Draw the result; see ``experiments.figures.xpo_exploration.plot.plot``."""
-    from experiments.figures.xpo_exploration import plot as xpo_exploration_plot
-
-    return xpo_exploration_plot.plot(result)
-
-
-def table(result: Result) -> str:
-    """Tabulate the result; see ``experiments.figures.xpo_exploration.plot.table``."""
-    from experiments.figures.xpo_exploration import plot as xpo_exploration_plot
-
-    return xpo_exploration_plot.table(result)

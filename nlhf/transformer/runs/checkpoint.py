@@ -1,6 +1,6 @@
 """Checkpoints that are either whole or refused: Orbax writes them, our own digests say what they should hold.
 
-A store is a folder with ``steps/<step>`` (Orbax), ``digests/<step>.json`` (``nlhf.transformer.runs.digest``) and,
+A store is a folder with ``steps/<step>`` (Orbax), ``digests/<step>.json`` (``runs.digest``) and,
 if one was ever found damaged, ``bad.<step>``. Saving is asynchronous; a failure of the writer shows at the
 next ``save``, ``wait`` or ``close``. One run writes a store at a time: the caller holds the lock. We promise
 this for the death of a process, not for power failure.

@@ -13,7 +13,7 @@ from experiments.check import store as check_store
 from proofs_checks import ledger, report
 from proofs_checks.rows import Check, Effort, Outcome
 
-ROOT = pathlib.Path(check.__file__).parents[1]
+ROOT = pathlib.Path(check.__file__).parents[2]
 
 
 class Rows:

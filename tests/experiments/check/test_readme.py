@@ -5,7 +5,7 @@ import pathlib
 
 from experiments.check import readme as check_readme
 
-ROOT = pathlib.Path(check_readme.__file__).parents[1]
+ROOT = pathlib.Path(check_readme.__file__).parents[2]
 
 
 def stored(folder):

@@ -92,7 +92,7 @@ def test_result_survives_json(result):
 
 
 def test_the_figure_has_a_panel_for_each_method_and_size():
-    figure = breaking_points.plot(made_up())
+    figure = breaking_points_plot.plot(made_up())
     assert len(figure.axes) == 5 * 3
     assert [axes.get_title() for axes in figure.axes[:3]] == ["3 actions", "5 actions", "31 actions"]
     assert [axes.get_ylabel().split("\n")[0].split(",")[0] for axes in figure.axes[::3]] == [
@@ -110,7 +110,7 @@ def test_the_figure_has_a_panel_for_each_method_and_size():
 
 
 def test_nash_md_is_drawn_by_its_mixture_weight():
-    figure = breaking_points.plot(made_up())
+    figure = breaking_points_plot.plot(made_up())
     axes = figure.axes[9]
     offsets = np.concatenate(
         [dots.get_offsets() for dots in axes.collections if len(dots.get_offsets()) == 3]
@@ -119,7 +119,7 @@ def test_nash_md_is_drawn_by_its_mixture_weight():
 
 
 def test_the_table_has_a_row_for_each_method_size_and_beta():
-    rows = breaking_points.table(made_up()).splitlines()
+    rows = breaking_points_plot.table(made_up()).splitlines()
     assert len(rows) == 2 + 5 * 4 * 2
     assert len({row.count("|") for row in rows}) == 1
     assert "| egpo.kl | derived | 3 | 0.0625 | 2 | 4 | not found | - |" in rows[4]

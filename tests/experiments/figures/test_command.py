@@ -56,12 +56,11 @@ def table(result):
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """The figure ``tiny``, whose module is this file; the working folder is tmp_path."""
-    module = types.ModuleType("experiments.tiny")
+    module = types.ModuleType("experiments.figures.tiny")
     for thing in (Config, Result, quick, run, plot, table):
         setattr(module, thing.__name__, thing)
-    monkeypatch.setitem(sys.modules, "experiments.tiny", module)
-    figure = reproduce.Figure("experiments.tiny", "two random curves")
-    monkeypatch.setitem(reproduce.FIGURES, "tiny", figure)
+    monkeypatch.setitem(sys.modules, "experiments.figures.tiny", module)
+    monkeypatch.setitem(reproduce.FIGURES, "tiny", "two random curves")
     monkeypatch.chdir(tmp_path)
     return module
 
@@ -83,14 +82,16 @@ def test_list(nlhf, tiny):
 
 
 def test_every_listed_module_keeps_the_interface():
-    for figure in reproduce.FIGURES.values():
-        module = __import__(figure.module, fromlist=["run"])
+    for name in reproduce.FIGURES:
+        module, drawing = reproduce._load(name)
         assert dataclasses.is_dataclass(module.Config)
         assert module.Config.__dataclass_params__.frozen
         assert module.Config(seeds=2).seeds == 2
         assert isinstance(module.quick(module.Config()), module.Config)
-        for name in ("Result", "run", "plot", "table"):
-            assert hasattr(module, name)
+        assert dataclasses.is_dataclass(module.Result)
+        assert callable(module.run)
+        assert callable(drawing.plot)
+        assert callable(drawing.table)
 
 
 def test_run_writes_figure_table_and_result(nlhf, tiny, tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from experiments.figures.convergence import plot as convergence_plot
 from experiments.figures.convergence import run as convergence
 from experiments.figures.convergence.games import TITLES
 from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED
@@ -82,10 +83,10 @@ def test_result_survives_json_and_the_figure_is_drawn_from_it(result):
     document = records.loads(records.dumps(records.encode(result)), "memory")
     again = records.decode(convergence.Result, document)
     assert again == result
-    figure = convergence.plot(again)
+    figure = convergence_plot.plot(again)
     assert len(figure.axes) == len(result.panels)
     assert all(axes.get_yscale() == "log" and axes.lines for axes in figure.axes)
-    rows = convergence.table(again).splitlines()
+    rows = convergence_plot.table(again).splitlines()
     assert len(rows) == 2 + sum(len(panel.curves) for panel in result.panels)
 
 

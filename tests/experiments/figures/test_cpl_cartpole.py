@@ -34,10 +34,10 @@ def test_result_holds_every_method_and_survives_the_file(result):
 
 
 def test_table_and_picture(result):
-    table = cpl_cartpole.table(result)
+    table = cpl_cartpole_plot.table(result)
     assert sum(line.startswith("| ") for line in table.splitlines()) == 1 + 2 * len(cpl_cartpole.METHODS)
     assert "residual of the grid" in table
-    figure = cpl_cartpole.plot(result)
+    figure = cpl_cartpole_plot.plot(result)
     assert len(figure.axes) == 3
     assert set(cpl_cartpole_plot.LINES) == set(cpl_cartpole.METHODS)
 

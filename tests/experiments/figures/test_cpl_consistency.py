@@ -7,6 +7,7 @@ import pytest
 
 from experiments.figures.cpl_consistency import data as cpl_data
 from experiments.figures.cpl_consistency import fits as cpl_measures
+from experiments.figures.cpl_consistency import plot as cpl_consistency_plot
 from experiments.figures.cpl_consistency import run as cpl_consistency
 from experiments.figures.cpl_consistency.run import Curve, Rate, Result
 from experiments.output import records
@@ -151,16 +152,16 @@ def test_comparisons_that_leave_no_direction_find_the_policy(result):
 def test_a_run_survives_json_and_is_drawn(result):
     document = records.loads(records.dumps(records.encode(result)), "memory")
     assert records.decode(Result, document) == result
-    assert len(cpl_consistency.plot(result).axes) == 8
+    assert len(cpl_consistency_plot.plot(result).axes) == 8
 
 
 def test_the_figure_and_the_table_show_every_line():
     drawn = made_up()
     document = records.loads(records.dumps(records.encode(drawn)), "memory")
     assert records.decode(Result, document) == drawn
-    figure = cpl_consistency.plot(drawn)
+    figure = cpl_consistency_plot.plot(drawn)
     assert [axes.get_title(loc="left")[0] for axes in figure.axes] == list("abcdefgh")
-    table = cpl_consistency.table(drawn).splitlines()
+    table = cpl_consistency_plot.table(drawn).splitlines()
     lines = sum(len(curves) for curves in drawn.panels.values())
     assert len([row for row in table if row.startswith("| ")]) == 2 + len(drawn.rates) + lines
     assert "| actions | return | 64 | 1 | 0.9 to 1.1 | 128 | 0.5 | 0.4 to 0.6 | 0.25 |" in table

@@ -94,9 +94,9 @@ def made_up() -> Result:
 def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     drawn = made_up()
     assert figures.survives_json(diagram, drawn)
-    figure = diagram.plot(drawn)
+    figure = exploration_phase_diagram_plot.plot(drawn)
     assert len(figure.axes) == len(INSTANCES) * (len(METHODS) + 3)  # maps, scale, best, cut
-    lines = diagram.table(drawn).splitlines()
+    lines = exploration_phase_diagram_plot.table(drawn).splitlines()
     rows = [line for line in lines if line.endswith("| XPO |")]
     assert len(rows) == len(INSTANCES) * len(drawn.config.inverse_betas) * len(drawn.config.horizons)
 

@@ -4,6 +4,7 @@ import figures
 import numpy as np
 import pytest
 
+from experiments.figures.language_nash import plot as language_nash_plot
 from experiments.figures.language_nash import run as language_nash
 from experiments.figures.language_nash.run import METHODS, TABLE, TRANSFORMER, Config, Curve, Panel, Result
 from nlhf.errors import InputError
@@ -37,9 +38,9 @@ def made_up() -> Result:
 def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     drawn = made_up()
     assert figures.survives_json(language_nash, drawn)
-    figure = language_nash.plot(drawn)
+    figure = language_nash_plot.plot(drawn)
     assert len(figure.axes) == 6
-    lines = language_nash.table(drawn).splitlines()
+    lines = language_nash_plot.table(drawn).splitlines()
     assert "| 512 | EGPO | transformer | 160 | 1.00e-02 | 5.00e-03 | 2.00e-02 | 4.00e-04 |" in lines
     assert "| 4096 | Nash-MD, mixture of tokens | 2.00e-03 |" in lines
 
@@ -47,7 +48,7 @@ def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
 def test_a_result_is_drawn_after_a_change_of_goal_post():
     """Curves above and below the dotted line are both inside the axes."""
     drawn = made_up()
-    axes = language_nash.plot(drawn).axes[0]
+    axes = language_nash_plot.plot(drawn).axes[0]
     low, high = axes.get_ylim()
     assert low < 1e-3 < high
     assert high > max(drawn.panels[0].start)

@@ -100,17 +100,17 @@ def test_a_result_survives_json(result):
 
 
 def test_the_figure_and_the_table_have_a_row_a_data_set_and_say_what_is_made_up(result):
-    figure = people_vs_models.plot(result)
+    figure = people_vs_models_plot.plot(result)
     assert [text.get_text().split("\n")[0] for text in figure.axes[0].get_yticklabels()] == [
         "made-up, cyclic",
         "made-up, transitive",
     ]
-    rows = people_vs_models.table(result).splitlines()
+    rows = people_vs_models_plot.table(result).splitlines()
     assert len({row.count("|") for row in rows[:4]}) == 1
     assert len({row.count("|") for row in rows[5:9]}) == 1
     assert rows[-1].startswith("These people are made up")
     noted = dataclasses.replace(result, notes=["hanna is not there"])
-    assert people_vs_models.table(noted).splitlines()[-1] == "hanna is not there"
+    assert people_vs_models_plot.table(noted).splitlines()[-1] == "hanna is not there"
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_real_people_go_with_bradley_terry(shared):
     ]
     for panel in found.panels[:4]:
         assert panel.score.loss_gain.low < 0.001  # a gain of more would be news
-    assert people_vs_models.plot(found)
+    assert people_vs_models_plot.plot(found)
 
 
 def test_missing_data_are_named_and_the_rest_is_used(tmp_path, shared):

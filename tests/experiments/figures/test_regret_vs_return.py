@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.figures.regret_vs_return import examples as regret_examples
+from experiments.figures.regret_vs_return import plot as regret_vs_return_plot
 from experiments.figures.regret_vs_return import reward_learners
 from experiments.figures.regret_vs_return import run as regret_vs_return
 from experiments.figures.regret_vs_return import worlds as regret_worlds
@@ -195,10 +196,10 @@ def test_a_result_survives_json_and_is_drawn(shown):
 def check_drawing(result, families):
     document = records.loads(records.dumps(records.encode(result)), "memory")
     assert records.decode(Result, document) == result
-    figure = regret_vs_return.plot(result)
+    figure = regret_vs_return_plot.plot(result)
     axes = [axes for part in figure.subfigs for axes in part.axes]
     assert len(axes) == 2 * 2 * families + 3
-    rows = [row for row in regret_vs_return.table(result).splitlines() if row.startswith("| ")]
+    rows = [row for row in regret_vs_return_plot.table(result).splitlines() if row.startswith("| ")]
     assert len(rows) == 3 + 10 * families + 4 * families + 3
 
 

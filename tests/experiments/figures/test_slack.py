@@ -147,7 +147,7 @@ def test_a_measured_result_survives_json(result):
 
 def test_the_figure_has_a_panel_a_claim_and_keeps_methods_together():
     drawn = made_up()
-    figure = slack.plot(drawn)
+    figure = slack_plot.plot(drawn)
     visible = [axes for axes in figure.axes if axes.get_visible()]
     assert len(visible) == len(drawn.panels)
     titles = [axes.get_title(loc="left") for axes in visible]
@@ -168,7 +168,7 @@ def test_the_figure_has_a_panel_a_claim_and_keeps_methods_together():
 
 def test_the_table_has_a_row_a_claim():
     drawn = made_up()
-    rows = slack.table(drawn).splitlines()
+    rows = slack_plot.table(drawn).splitlines()
     assert len(rows) == 2 + len(drawn.panels)
     assert len({row.count("|") for row in rows}) == 1
     assert "| 0.9 | 1 | near tie, A = 4, β = 0.25 | 0.95 | 2 | 3 | 0.125 |" in rows[2]

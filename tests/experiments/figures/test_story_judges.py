@@ -65,9 +65,9 @@ def made_up() -> Result:
 def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     drawn = made_up()
     assert figures.survives_json(story_judges, drawn)
-    figure = story_judges.plot(drawn)
+    figure = story_judges_plot.plot(drawn)
     assert len(figure.axes) == 4
-    lines = story_judges.table(drawn).splitlines()
+    lines = story_judges_plot.table(drawn).splitlines()
     (row,) = [line for line in lines if line.startswith("online DPO ") and "71.0 to 71.0" in line]
     assert "70.0, 72.0" in row
     assert "4.25" in row  # KL, mean of both seeds
@@ -184,7 +184,7 @@ def test_the_whole_figure_runs_without_data(monkeypatch):
     matrix = np.array(result.final.matrix)
     for place, name in ((1, "egpo"), (2, "xpo")):
         np.testing.assert_allclose(matrix[place, 0], np.mean(result.by_seed[name]), atol=1e-12)
-    assert len(story_judges.plot(result).axes) == 4
+    assert len(story_judges_plot.plot(result).axes) == 4
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import figures
 import numpy as np
 import pytest
 
+from experiments.figures.vpo_bandit import plot as vpo_bandit_plot
 from experiments.figures.vpo_bandit import run as vpo_bandit
 from experiments.figures.vpo_bandit.run import PROBLEMS, PROGRAMS, Config, Panel, Result
 from nlhf.errors import InputError
@@ -65,8 +66,8 @@ def made_up() -> Result:
 def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     drawn = made_up()
     assert figures.survives_json(vpo_bandit, drawn)
-    assert len(vpo_bandit.plot(drawn).axes) == len(drawn.panels) + 1
-    lines = vpo_bandit.table(drawn).splitlines()
+    assert len(vpo_bandit_plot.plot(drawn).axes) == len(drawn.panels) + 1
+    lines = vpo_bandit_plot.table(drawn).splitlines()
     assert "| 10-armed bandit | 0.1 | VPO | 100 | 5 | 4 to 6 | 0.50 |" in lines
     assert sum("linear contextual" in line for line in lines) == 3 * 7
 

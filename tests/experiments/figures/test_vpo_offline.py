@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.figures.shared import exploration
+from experiments.figures.vpo_offline import plot as vpo_offline_plot
 from experiments.figures.vpo_offline import run as vpo_offline
 from experiments.figures.vpo_offline.run import METHODS, PANELS, Config, Panel, Result
 from nlhf.errors import InputError
@@ -95,8 +96,8 @@ def made_up() -> Result:
 def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     drawn = made_up()
     assert figures.survives_json(vpo_offline, drawn)
-    assert len(vpo_offline.plot(drawn).axes) == 3
-    lines = vpo_offline.table(drawn).splitlines()
+    assert len(vpo_offline_plot.plot(drawn).axes) == 3
+    lines = vpo_offline_plot.table(drawn).splitlines()
     assert len(lines) == 2 + 6 + 2
     assert lines[2].startswith("| size | 50 | 2 | 0.2000 (0.1600 to 0.2400) |")
     assert lines[-1] == "Exponents in N: VPO, pessimistic -0.50, DPO -0.50, IPO -0.50, SLiC -0.50."

@@ -4,6 +4,7 @@ import figures
 import numpy as np
 import pytest
 
+from experiments.figures.xpo_exploration import plot as xpo_exploration_plot
 from experiments.figures.xpo_exploration import run as xpo_exploration
 from experiments.figures.xpo_exploration.run import Cell, Config, Regret, Result, Sweep
 from nlhf.errors import InputError
@@ -96,9 +97,9 @@ def made_up() -> Result:
 def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
     drawn = made_up()
     assert figures.survives_json(xpo_exploration, drawn)
-    figure = xpo_exploration.plot(drawn)
+    figure = xpo_exploration_plot.plot(drawn)
     assert [axes.get_title(loc="left")[:3] for axes in figure.axes] == ["(a)", "(b)", "(c)", "(d)"]
-    lines = xpo_exploration.table(drawn).splitlines()
+    lines = xpo_exploration_plot.table(drawn).splitlines()
     assert "| good | on-policy | off | 0.250 | 50% | 40% to 60% |" in lines
     assert "Slope of the logarithm for online DPO: 0.1250, theory 1/8." in lines
     assert sum(line.startswith("| good | XPO") for line in lines) == 2

@@ -23,7 +23,7 @@ from nlhf.transformer.policy import frame
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import start
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 CONFIG = ModelConfig(
     vocabulary=8, width=16, layers=2, heads=4, kv_heads=2, head_width=4, hidden=32, context=8
 )

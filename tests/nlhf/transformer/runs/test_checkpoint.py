@@ -17,7 +17,7 @@ from nlhf.errors import InputError
 from nlhf.transformer.runs import checkpoint, digest, restore
 from nlhf.transformer.runs.guard import NonFiniteError
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 CONFIG = {"model": {"width": 8}, "steps": 3}
 
 

@@ -16,7 +16,7 @@ from sharded_runs import SCRIPT, assert_same_run, by_mesh, run_trainer
 from nlhf.errors import InputError
 from nlhf.transformer.runs import distributed
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 MESH = "data=2,fsdp=2,tensor=2"
 
 

@@ -12,7 +12,7 @@ import pytest
 from nlhf.errors import InputError
 from nlhf.transformer.runs.stop import Stop, Watchdog
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

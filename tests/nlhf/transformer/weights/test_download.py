@@ -12,7 +12,7 @@ import pytest
 from nlhf.errors import InputError
 from nlhf.transformer.weights.download import download
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 
 
 def hub(monkeypatch, files, error=None):
