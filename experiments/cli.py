@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with contextlib.suppress(OSError):  # the working directory may be gone
+        # modules that the user names lie here; never first, where they would hide those of Python
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
     for stream in (sys.stdout, sys.stderr):
         # a terminal that cannot show a name must not end a solved run in a traceback
         with contextlib.suppress(AttributeError, ValueError, OSError):

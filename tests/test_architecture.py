@@ -47,6 +47,8 @@ EACH_SOURCE = pytest.mark.parametrize("path", SOURCES, ids=names(SOURCES))
 
 @EACH_SOURCE
 def test_imports_point_down_the_layers(path):
+    if path == ROOT / "nlhf/__main__.py":  # the command, which lies here to find the other packages beside it
+        return
     layer = path.relative_to(ROOT).parts[0]
     allowed = LAYERS[: LAYERS.index(layer) + 1]
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -162,7 +162,7 @@ Spawn = Callable[..., Worker]
 
 def _spawner(config: Config, folder: pathlib.Path, peer: str | None) -> Spawn:
     commands = {
-        "ours": [sys.executable, "-m", "experiments.bench.transformer_ours"],
+        "ours": [sys.executable, "-P", "-m", "experiments.bench.transformer_ours"],
         "peers": [peer or "", str(pathlib.Path(bench_transformer_peers.__file__))],
     }
 
