@@ -15,8 +15,8 @@ from nlhf.errors import InputError
 
 HOLD = """
 import sys
-from experiments import io
-with io.claim(sys.argv[1]) as run:
+from experiments.output import result_folder
+with result_folder.claim(sys.argv[1]) as run:
     run.begin("test", {})
     run.add("table.txt", "held")
     print("held", flush=True)

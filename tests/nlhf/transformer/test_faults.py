@@ -285,7 +285,7 @@ address, index, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 jax.distributed.initialize(address, 2, index, heartbeat_timeout_seconds=20)
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from nlhf.transformer import checkpoint, digest
+from nlhf.transformer.runs import checkpoint, digest
 from nlhf.transformer.runs.guard import NonFiniteError, check_finite
 from nlhf.transformer.runs.stop import Stop
 

@@ -255,7 +255,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_platforms", "cpu")
 import numpy as np
 from nlhf.errors import InputError
-from nlhf.transformer import sharding
+from nlhf.transformer.model import sharding
 from nlhf.transformer.model.config import ModelConfig
 
 config = ModelConfig(vocabulary=8, width=24, layers=1, heads=4, kv_heads=2, head_width=4, hidden=8, context=8)

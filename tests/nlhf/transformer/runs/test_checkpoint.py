@@ -349,7 +349,7 @@ MESHES = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from nlhf.transformer import checkpoint, digest
+from nlhf.transformer.runs import checkpoint, digest
 
 def place(shape, names, spec):
     mesh = jax.make_mesh(shape, names)

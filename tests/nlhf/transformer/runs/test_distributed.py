@@ -99,7 +99,7 @@ def test_the_coordinator_listens_at_its_address_and_nowhere_else(monkeypatch):
 LISTEN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from nlhf.transformer import distributed
+from nlhf.transformer.runs import distributed
 distributed.start(f"127.0.0.2:{sys.argv[2]}", 2, 0, patience=60)
 """
 
@@ -174,7 +174,7 @@ def test_only_the_loss_of_another_process_ends_this_one(monkeypatch):
 START = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from nlhf.transformer import distributed
+from nlhf.transformer.runs import distributed
 distributed.start("127.0.0.1:" + sys.argv[2], 2, int(sys.argv[3]), patience=3)
 """
 
