@@ -130,11 +130,16 @@ class Constants(NamedTuple):
     """What a bound may depend on; every entry broadcasts (a scalar, or one value per run).
 
     Attributes:
-      step_size: the algorithm's step size (explicit or composite, as its factory names it).
+      step_size: the algorithm's step size (explicit or composite, as its factory names it); NaN for a
+        schedule.
       beta: KL coefficient.
-      kl_start: KL(Nash ‖ first policy), in nats.
+      kl_start: KL(Nash ‖ first policy), in nats; NaN where β = 0.
       log_start: max over actions of log(1 / first policy), in nats; log A from the uniform policy.
-      span_start: span of log(first policy) - log(Nash), in nats.
+      span_start: span of log(first policy) - log(Nash), in nats; NaN where β = 0.
+      num_actions: A, actions with a reference probability above 0 (in the context that has most).
+      log_min_ref: log of the smallest such probability, in nats, <= -log A; min π_ref is its ``exp``.
+      largest_advantage: max over pairs of |P(a ≻ b) - 1/2|, in [0, 1/2]: how far a payoff vector P π moves,
+        in the largest entry, when π moves by 1 in ℓ1.
     """
 
     step_size: Any
@@ -142,6 +147,9 @@ class Constants(NamedTuple):
     kl_start: Any
     log_start: Any
     span_start: Any = math.nan
+    num_actions: Any = math.nan
+    log_min_ref: Any = math.nan
+    largest_advantage: Any = math.nan
 
 
 def _any_step_size(beta: Any) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from nlhf.base import Claim, Constants
 from proofs_checks.rows import ROUNDING
 from tabular.games import Game
 from tabular.metrics import METRICS
-from tabular.payoff import payoff
+from tabular.payoff import dense, payoff
 
 Array = Any
 
@@ -83,9 +83,11 @@ def constants(game: Game, log_nash: Array, start: Array, step_size: Any) -> Cons
       game: the game.
       log_nash: ``[X, A]`` its regularised Nash policy; anything where β = 0.
       start: ``[X, A]`` first log-policy.
-      step_size: the method's step size.
+      step_size: the method's step size; NaN for a schedule.
     """
     advantage = payoff(game.advantage, start)
+    inside = ~jnp.isneginf(game.log_ref)
+    pairs = inside[..., :, None] & inside[..., None, :]
     regularised = game.beta > 0
     kl_start = METRICS["kl_to_nash"](game, start, advantage, log_nash)
     span_start = METRICS["span_to_nash"](game, start, advantage, log_nash)
@@ -95,6 +97,9 @@ def constants(game: Game, log_nash: Array, start: Array, step_size: Any) -> Cons
         kl_start=jnp.where(regularised, kl_start, jnp.nan),
         log_start=(-jnp.where(jnp.isneginf(start), 0.0, start)).max(),
         span_start=jnp.where(regularised, span_start, jnp.nan),
+        num_actions=inside.sum(-1).max().astype(game.log_ref.dtype),
+        log_min_ref=jnp.where(inside, game.log_ref, 0.0).min(),
+        largest_advantage=jnp.where(pairs, jnp.abs(dense(game.advantage)), 0.0).max(),
     )
 
 

@@ -270,14 +270,16 @@ def _compare(
     claim: Claim, method: Method, instance: Instance, num_steps: int, first: int
 ) -> tuple[Step, ...]:
     played = play(instance, lambda beta: _longest(claim)(beta)[()])
-    start = {
-        "step_size": played.step_size,
-        "beta": played.beta,
-        "kl_start": METRICS["kl_to_nash"](played.log_start, played),
-        "log_start": functools.reduce(arb.max, -played.log_start),
-        "span_start": span_to_nash(played.log_start, played),
-    }
-    constants = Constants(**{field: start[field] for field in Constants._fields})
+    constants = Constants(
+        step_size=played.step_size,
+        beta=played.beta,
+        kl_start=METRICS["kl_to_nash"](played.log_start, played),
+        log_start=functools.reduce(arb.max, -played.log_start),
+        span_start=span_to_nash(played.log_start, played),
+        num_actions=arb(len(played.log_ref)),
+        log_min_ref=functools.reduce(arb.min, played.log_ref),
+        largest_advantage=functools.reduce(arb.max, played.advantage.reshape(-1)),
+    )
     steps = []
     for count, log_policy in enumerate(_iterates(claim.iterate, method, played, num_steps), 1):
         if count >= first:

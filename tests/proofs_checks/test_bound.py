@@ -65,6 +65,17 @@ def test_constants_are_those_of_the_start():
     assert float(known.kl_start) == pytest.approx(np.sum(p * np.log(p / q)))
     assert float(known.log_start) == pytest.approx(np.log(5))
     assert float(known.span_start) == pytest.approx(np.ptp(np.log(p / q)))
+    assert float(known.num_actions) == 3
+    assert float(known.log_min_ref) == pytest.approx(np.log(0.2))
+    assert float(known.largest_advantage) == np.abs(GAME.advantage).max()
+
+
+def test_constants_leave_out_actions_that_the_reference_excludes():
+    padded = GAME._replace(log_ref=jnp.log(jnp.array([[0.5, 0.5, 0.0]])))
+    known = bounds.constants(padded, padded.log_ref, padded.log_ref, 0.5)
+    assert float(known.num_actions) == 2
+    assert float(known.log_min_ref) == pytest.approx(np.log(0.5))
+    assert float(known.largest_advantage) == abs(float(GAME.advantage[0, 0, 1]))
 
 
 def test_the_worst_leaves_out_the_start():
