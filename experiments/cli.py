@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = _exit_code(error)
         if known is None:
             raise
-        _say(f"error: {error}")
+        _say(f"error: {_missing(error) or error}")
         return known
     return code
 
@@ -148,11 +148,19 @@ def _exit_code(error: Exception) -> int | None:
     from experiments.output.lock import BusyError
     from nlhf.errors import InputError
 
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) or _missing(error):
         return 2
     if isinstance(error, BusyError):
         return 3
     return 1 if isinstance(error, ArithmeticError | OSError | MemoryError) else None
+
+
+def _missing(error: Exception) -> str | None:
+    """Return how to get the extra whose package was not found, ``None`` for any other failure."""
+    from nlhf.extras import advice
+
+    advised = advice(error) if isinstance(error, ModuleNotFoundError) else None
+    return None if advised is None else f"this needs {advised}"
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

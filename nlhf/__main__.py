@@ -13,7 +13,7 @@ NEIGHBOURS = ("tabular", "proofs_checks", "experiments")
 
 
 class Neighbours:
-    """A finder that takes these packages from the folder that holds ``nlhf``, and leaves the rest to Python."""
+    """A finder that takes these packages from the folder of ``nlhf``, and leaves the rest to Python."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> object:

@@ -13,7 +13,7 @@ from experiments.commands import Train
 from experiments.language_models.source import BASE, RUN, load_base, read_run, tree_digest
 from experiments.output import records
 from experiments.output.lock import LOCK, acquire, release
-from experiments.output.result_folder import write_files
+from experiments.output.result_folder import make_folder, remove_empty, write_files
 from nlhf.errors import InputError
 
 FREE = (
@@ -54,17 +54,17 @@ def main(command: Train) -> int:
     """
     check(command)
     folder = (command.out or pathlib.Path("results/train")).absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    made = make_folder(folder)
     if command.process:  # the folder is process 0's
         return _joined(command, folder)
-    descriptor = acquire(folder)
     try:
-        return _joined(command, folder)
+        descriptor = acquire(folder)
+        try:
+            return _joined(command, folder)
+        finally:
+            release(folder, descriptor)
     finally:
-        release(folder, descriptor)
+        remove_empty(made)
 
 
 def _joined(command: Train, folder: pathlib.Path) -> int:

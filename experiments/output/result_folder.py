@@ -115,7 +115,7 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[Run]:
       BusyError: if another process holds it; raised at once.
     """
     path = pathlib.Path(folder)
-    made = _make_folder(path)
+    made = make_folder(path)
     lock = None
     try:
         lock = acquire(path)
@@ -133,9 +133,7 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[Run]:
     finally:
         if lock is not None:
             release(path, lock)
-        for created in reversed(made):
-            with contextlib.suppress(OSError):
-                created.rmdir()
+        remove_empty(made)
 
 
 def read_result(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -202,8 +200,12 @@ def write_files(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
             os.close(descriptor)
 
 
-def _make_folder(path: pathlib.Path) -> list[pathlib.Path]:
-    """Create a folder; return the folders that had to be made, outermost first."""
+def make_folder(path: pathlib.Path) -> list[pathlib.Path]:
+    """Create a folder; return the folders that had to be made, outermost first.
+
+    Raises:
+      InputError: if there is something else, or the file system refuses.
+    """
     made: list[pathlib.Path] = []
     try:
         absent = [parent for parent in (path, *path.parents) if not os.path.lexists(parent)]
@@ -213,15 +215,20 @@ def _make_folder(path: pathlib.Path) -> list[pathlib.Path]:
         if not path.is_dir():
             raise InputError(f"{path}: is not a folder; choose another --out")
     except (OSError, ValueError) as error:
-        for created in reversed(made):
-            with contextlib.suppress(OSError):
-                created.rmdir()
+        remove_empty(made)
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{str(path)!r}: the output folder cannot be made ({_reason(error)}); choose another --out"
         ) from None
     return made
+
+
+def remove_empty(folders: Sequence[pathlib.Path]) -> None:
+    """Remove the folders that ``make_folder`` made, as far as nothing is in them."""
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _check_same(path: pathlib.Path, found: Mapping[str, Any], head: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+from nlhf import extras
 from nlhf.base import check_number
 from nlhf.errors import InputError
 from nlhf.transformer.data.rows import Check, Row, RowError, check_preference, check_prompt
@@ -270,20 +271,16 @@ def _json_list(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(path: pathlib.Path, fields: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise InputError(f"{path}: Parquet needs pyarrow; install nlhf[lm], or write .jsonl") from None
+    arrow, parquet = (extras.load(name, f"{path}: a Parquet file") for name in ("pyarrow", "pyarrow.parquet"))
     number = 0
     try:
-        with ParquetFile(path) as file:
+        with parquet.ParquetFile(path) as file:
             columns = [name for name in file.schema_arrow.names if fields is None or name in fields]
             for batch in file.iter_batches(batch_size=256, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row
-    except (ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         reason = str(error).splitlines()[0][:120]

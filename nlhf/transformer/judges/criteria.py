@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from nlhf.errors import InputError
+from nlhf import extras
 
 Criterion = Callable[[str], float]
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -21,14 +21,9 @@ def _words(text: str) -> list[str]:
 
 @functools.cache
 def _analyser() -> Any:
-    try:
-        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-    except ImportError:
-        raise InputError(
-            "the criterion sentiment needs the package vaderSentiment, which is not installed; "
-            "install nlhf[judges], or name other criteria"
-        ) from None
-    return SentimentIntensityAnalyzer()
+    return extras.load(
+        "vaderSentiment.vaderSentiment", "the criterion sentiment"
+    ).SentimentIntensityAnalyzer()
 
 
 def sentiment(text: str) -> float:

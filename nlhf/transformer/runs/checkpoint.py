@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from nlhf import extras
 from nlhf.base import check_whole
 from nlhf.errors import InputError
 from nlhf.transformer.runs import digest
@@ -276,10 +277,7 @@ def _score(store: Store, step: int, record: Mapping[str, Any]) -> None:
 
 def _open(store: Store) -> None:
     """Open Orbax's writer, which removes temporary folders of killed processes, and read the scores."""
-    try:
-        from orbax.checkpoint import v1
-    except ImportError:
-        raise InputError("checkpoints need orbax-checkpoint; install the extra 'lm'") from None
+    v1 = extras.load("orbax.checkpoint.v1", "a checkpoint")
     store.checkpointer = v1.training.Checkpointer(
         store.folder / STEPS,
         save_decision_policy=store,

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from nlhf import extras
 from nlhf.errors import InputError
 
 METRICS, TIMINGS, BOARD = "metrics.jsonl", "timings.jsonl", "tensorboard"
@@ -209,10 +210,5 @@ def _not_written(path: pathlib.Path, error: OSError) -> InputError:
 
 
 def _open_board(path: pathlib.Path, resumed: int | None) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "the log for TensorBoard needs tensorboardX; install the extra 'tensorboard', or leave it out"
-        ) from None
-    return SummaryWriter(str(path), purge_step=None if resumed is None else resumed + 1)
+    writer = extras.load("tensorboardX", "the log for TensorBoard").SummaryWriter
+    return writer(str(path), purge_step=None if resumed is None else resumed + 1)

@@ -7,6 +7,7 @@ import pathlib
 import re
 from typing import Any
 
+from nlhf import extras
 from nlhf.errors import InputError
 from nlhf.transformer.tokens.huggingface import load_tokenizer_json, tokenizer_from_json
 from nlhf.transformer.tokens.llama2c import load_llama2c, score_tokenizer
@@ -86,10 +87,7 @@ def load_gguf_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     Raises:
       InputError: if it cannot be read, has no tokenizer, or one of another kind; if gguf is not installed.
     """
-    try:
-        import gguf
-    except ImportError:
-        raise InputError(f"{path}: GGUF needs the package gguf; install nlhf[gguf]") from None
+    gguf = extras.load("gguf", f"{path}: a GGUF file")
     try:
         reader = gguf.GGUFReader(path)
         fields = {

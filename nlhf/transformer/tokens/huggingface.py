@@ -14,6 +14,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nlhf import extras
 from nlhf.errors import InputError
 from nlhf.transformer.tokens.tokenizer import ENDLESS, Tokenizer, utf8
 
@@ -145,10 +146,7 @@ def _is_blank(token: Any, vocabulary: Any) -> bool:
 
 
 def _build(content: dict[str, Any], name: str) -> Any:
-    try:
-        import tokenizers
-    except ImportError:
-        raise InputError(f"{name}: needs the package tokenizers; install nlhf[lm]") from None
+    tokenizers = extras.load("tokenizers", f"{name}: a tokenizer")
     try:
         return tokenizers.Tokenizer.from_str(json.dumps(content))
     except Exception as error:  # the package raises Exception itself

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nlhf import extras
 from nlhf.errors import InputError
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.weights.layout import EMBEDDING, HEAD, Source
@@ -49,11 +50,8 @@ def read_gguf(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[Sou
     Raises:
       InputError: if ``gguf`` is not installed, the file is damaged, or of a model that is not computed here.
     """
-    try:
-        import gguf
-    except ImportError:
-        raise InputError("GGUF files need the package gguf; install nlhf[gguf]") from None
     path = pathlib.Path(path)
+    gguf = extras.load("gguf", f"{path}: a GGUF file")
     with path.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise InputError(f"{path}: does not begin with GGUF; fetch it anew")

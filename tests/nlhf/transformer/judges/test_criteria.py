@@ -48,7 +48,7 @@ def test_a_missing_package_is_named(monkeypatch):
     criteria._analyser.cache_clear()
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
     try:
-        with pytest.raises(InputError, match=r"vaderSentiment.*install nlhf\[judges\]"):
+        with pytest.raises(InputError, match=r"vaderSentiment.*install 'nlhf\[judges\]'"):
             criteria.sentiment("happy")
     finally:
         criteria._analyser.cache_clear()

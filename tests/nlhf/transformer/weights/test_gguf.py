@@ -183,5 +183,5 @@ def test_a_truncated_file_is_refused(tmp_path, kept):
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(InputError, match=r"install nlhf\[gguf\]"):
+    with pytest.raises(InputError, match=r"install 'nlhf\[gguf\]"):
         read_gguf(tmp_path / "m.gguf")
