@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import Any
 
 from nlhf.errors import InputError
@@ -24,12 +24,12 @@ EXTRAS = {
 def advice(error: ModuleNotFoundError) -> str | None:
     """Return how to install the module that was not found, ``None`` where no extra brings it.
 
-    >>> advice(ModuleNotFoundError("No module named 'flax.linen'", name="flax.linen"))
-    "flax, which is not installed; run: pip install 'nlhf[lm]'"
+    >>> advice(ModuleNotFoundError("No module named 'torch'", name="torch"))
     """
     package = (error.name or "").partition(".")[0]
-    extra = EXTRAS.get(package)
-    return None if extra is None else f"{package}, which is not installed; run: pip install 'nlhf[{extra}]'"
+    if package not in EXTRAS or importlib.util.find_spec(package):
+        return None
+    return f"{package}, which is not installed; run: pip install 'nlhf[{EXTRAS[package]}]'"
 
 
 def load(module: str, use: str) -> Any:

@@ -277,7 +277,7 @@ def _score(store: Store, step: int, record: Mapping[str, Any]) -> None:
 
 def _open(store: Store) -> None:
     """Open Orbax's writer, which removes temporary folders of killed processes, and read the scores."""
-    v1 = extras.load("orbax.checkpoint.v1", "a checkpoint")
+    v1 = extras.load("orbax.checkpoint", "a checkpoint").v1
     store.checkpointer = v1.training.Checkpointer(
         store.folder / STEPS,
         save_decision_policy=store,

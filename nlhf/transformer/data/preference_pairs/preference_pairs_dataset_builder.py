@@ -23,7 +23,9 @@ from nlhf.transformer.data.rows import Row
 try:
     import tensorflow_datasets as tfds
 except ImportError as missing:
-    raise InputError(f"a built data set needs tensorflow-datasets ({missing}); install nlhf[lm]") from None
+    raise InputError(
+        f"a built data set needs tensorflow-datasets ({missing}); run: pip install 'nlhf[lm]'"
+    ) from None
 
 FORMAT = "array_record"
 

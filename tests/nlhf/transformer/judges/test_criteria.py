@@ -46,7 +46,8 @@ def test_counts_by_hand():
 
 def test_a_missing_package_is_named(monkeypatch):
     criteria._analyser.cache_clear()
-    monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
+    for module in ("vaderSentiment", "vaderSentiment.vaderSentiment"):
+        monkeypatch.setitem(sys.modules, module, None)
     try:
         with pytest.raises(InputError, match=r"vaderSentiment.*install 'nlhf\[judges\]'"):
             criteria.sentiment("happy")
