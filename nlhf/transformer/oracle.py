@@ -72,14 +72,17 @@ def sampled_oracle(
       soft_labels: whether a duel's label is the judge's probability, or 0 or 1 drawn with it.
 
     Raises:
-      InputError: if a number is out of range, or the prompts are not left-padded ids that leave room for the
-        response; traced values, and prompts on the devices of several processes, pass unchecked.
+      InputError: if a number is out of range, if the judge cannot answer about all that the model may write,
+        or if the prompts are not left-padded ids that leave room for the response; traced values, and
+        prompts on the devices of several processes, pass unchecked.
     """
     length = check_whole("length", length)
     check_number("temperature", temperature)
     if top_p is not None:
         check_number("top_p", top_p, high=1.0, open_low=True)
     check_prompts(prompts.tokens, length, fixed.config.vocabulary, fixed.config.context)
+    if judge.check is not None:
+        judge.check(fixed.config.vocabulary, length, end)
     settings = Static(
         _Settings(
             check_whole("num_responses", num_responses, low=2),

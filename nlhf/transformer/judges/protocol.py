@@ -35,10 +35,14 @@ class Judge(NamedTuple):
         once a response, however many others it is compared with.
       compare: ``compare(features [N], features [N]) -> [N]`` floats in [0, 1], the probability that the
         first response is preferred to the second.
+      check: ``check(vocabulary, length, end)`` raises an ``InputError`` unless the judge can answer about
+        all responses of ``length`` tokens that a model with that vocabulary may write before the token
+        ``end``; ``None`` for a judge of any response. An oracle asks before a step is compiled.
     """
 
     describe: Callable[[Responses], Any]
     compare: Callable[[Any, Any], Array]
+    check: Callable[[int, int, int | None], None] | None = None
 
 
 def host(

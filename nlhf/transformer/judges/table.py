@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from nlhf.base import Static, check_whole
 from nlhf.errors import InputError
 from nlhf.transformer.judges.protocol import Judge
-from nlhf.transformer.responses import Responses
+from nlhf.transformer.responses import Responses, readable
 
 Array = jax.Array
 
@@ -20,16 +20,17 @@ Array = jax.Array
 def table(preference: Any, vocabulary: int) -> Judge:
     """Judge strings of T tokens by ``P[i, j]``, i and j their places in lexicographic order.
 
-    ``i = Σ_t token_t V^(T-1-t)``. A response that is no such string (padding, or a token beyond V) has the
-    preference NaN, not another string's.
+    ``i = Σ_t token_t V^(T-1-t)``. A response that is no such string (padding, or a token beyond V) is
+    refused: by ``check`` before a model draws it, by ``describe`` where it can be read. In a compiled step
+    without an oracle that has asked ``check``, its preference is NaN, not another string's.
 
     Args:
       preference: ``[V^T, V^T]`` probabilities, ``P + P^T = 1``; its dtype is that of the answers.
       vocabulary: V >= 2.
 
     Raises:
-      InputError: if the matrix is not one of preferences, or its size no power of V; from ``describe``, if
-        the responses have another length.
+      InputError: if the matrix is not one of preferences, or its size no power of V; from ``check`` and
+        ``describe``, if responses are no strings of the table.
     """
     vocabulary = check_whole("vocabulary", vocabulary, low=2)
     matrix = np.asarray(preference)
@@ -54,21 +55,38 @@ def table(preference: Any, vocabulary: int) -> Judge:
             "they are probabilities that add up to 1; divide votes by their number"
         )
     settings = Static((vocabulary, length))
-    return Judge(Partial(_index, settings), Partial(_look_up, jnp.asarray(matrix)))
+    return Judge(Partial(_index, settings), Partial(_look_up, jnp.asarray(matrix)), Partial(_check, settings))
+
+
+def _check(settings: Static, vocabulary: int, length: int, end: int | None) -> None:
+    known, of_table = settings
+    if vocabulary > known:
+        raise InputError(
+            f"the model draws from {vocabulary} tokens, but the judge's table has strings of {known}; "
+            f"give a table of all {vocabulary}^{of_table} strings, or a model with vocabulary={known}"
+        )
+    if length != of_table or end is not None:
+        ended = "" if end is None else f" that may end before at token {end}"
+        raise InputError(
+            f"the responses have {length} tokens{ended}, but the judge's strings {of_table}; "
+            f"sample with length={of_table} and no end token"
+        )
 
 
 def _index(settings: Static, responses: Responses) -> Array:
     vocabulary, length = settings
     tokens = responses.tokens
-    if tokens.shape[-1] != length:
+    _check(settings, vocabulary, tokens.shape[-1], None)
+    known = (tokens >= 0) & (tokens < vocabulary)
+    if readable(tokens) and not np.all(known):
+        row = int(np.argwhere(~np.asarray(known))[0, 0])
         raise InputError(
-            f"the responses have {tokens.shape[-1]} tokens, but the judge's strings {length}; "
-            f"sample with length={length} and no end token"
+            f"response {row} is {np.asarray(tokens)[row].tolist()}, but the judge's table has strings of the "
+            f"tokens 0 to {vocabulary - 1}; give a table of all strings that the model can write"
         )
     powers = vocabulary ** np.arange(length - 1, -1, -1)
     index = tokens @ powers.astype(tokens.dtype)
-    known = jnp.all((tokens >= 0) & (tokens < vocabulary), axis=-1)
-    return jnp.where(known, index, vocabulary**length)
+    return jnp.where(jnp.all(known, axis=-1), index, vocabulary**length)
 
 
 def _look_up(matrix: Array, first: Array, second: Array) -> Array:

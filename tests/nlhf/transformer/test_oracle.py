@@ -183,8 +183,16 @@ def test_traced_prompts_and_temperatures_pass():
         ({"length": 3, "top_k": 0}, "top_k is 0"),
         ({"length": 3, "top_p": 0.0}, "top_p is 0"),
         ({"length": 3, "top_p": 1.5}, "top_p is 1.5"),
+        ({"length": 2}, "the judge's strings 3; sample with length=3"),
+        ({"length": 3, "end": 0}, "may end before at token 0"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         sampled_oracle(FRAME, JUDGE, PROMPTS, **settings)
+
+
+def test_a_judge_that_cannot_answer_about_all_the_model_may_write_is_refused():
+    judge = table_judge(np.full((8, 8), 0.5), 2)
+    with pytest.raises(InputError, match="draws from 3 tokens, but the judge's table has strings of 2"):
+        sampled_oracle(FRAME, judge, PROMPTS, length=LENGTH)

@@ -44,10 +44,26 @@ def test_what_is_no_string_is_no_other_string(token):
     judge = table(matrix(3, 2), 3)
     given = jax.tree.map(lambda leaf: leaf[0, :2], all_strings(3, 2))
     given = given._replace(tokens=given.tokens.at[0, 1].set(token))
-    features = judge.describe(given)
+    features = jax.jit(judge.describe)(given)
     assert np.isnan(judge.compare(features, features)).tolist() == [True, False]
-    with pytest.raises(InputError, match="the judge gives nan"):
+    with pytest.raises(InputError, match=rf"response 0 is \[0, {token}\], .* tokens 0 to 2; give a table"):
         preferences(judge, jax.tree.map(lambda leaf: leaf[None], given))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ((4, 2, None), r"draws from 4 tokens, .* strings of 3; give a table of all 4\^2 strings"),
+        ((3, 3, None), "have 3 tokens, but the judge's strings 2; sample with length=2 and no end token"),
+        ((3, 2, 0), "2 tokens that may end before at token 0"),
+    ],
+)
+def test_a_model_that_may_write_other_strings_is_refused_before_it_writes(asked, message):
+    judge = table(matrix(3, 2), 3)
+    judge.check(3, 2, None)
+    judge.check(2, 2, None)
+    with pytest.raises(InputError, match=message):
+        judge.check(*asked)
 
 
 @pytest.mark.parametrize(
