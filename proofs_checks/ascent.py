@@ -222,7 +222,7 @@ def _measure(subject: Subject, candidate: Candidate, problem: Problem) -> tuple[
 def _trajectory(method: Any, game: Game, start: Array, num_steps: int) -> dict[str, Array]:
     """Return the policies ``[T + 1, 1, A]`` of each iterate.
 
-    ``tabular.run`` measures inside its scan, which spares memory; here the program is differentiated
+    ``tabular.runner`` measures inside its scan, which spares memory; here the program is differentiated
     and compiling it is what costs: so policies are kept, and measured once, as one batch.
     """
     space = simplex(game)

@@ -25,7 +25,7 @@ from tabular.metrics import check_measure
 from tabular.nash import solve_regularised
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import dense
-from tabular.run import Axes, Measure, run
+from tabular.runner import Axes, Measure, run
 from tabular.spaces.simplex import simplex
 
 Array = jax.Array
@@ -126,7 +126,7 @@ def check(
       num_steps: steps of each run, >= 1.
       num_starts: starts a game, >= 1.
       num_seeds: seeds a start, >= 1.
-      make_oracle: as in ``tabular.run.run``.
+      make_oracle: as in ``tabular.runner.run``.
       make_space: likewise; policies must be tables, as those of ``simplex`` are.
 
     Returns:

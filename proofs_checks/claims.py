@@ -25,7 +25,7 @@ from proofs_checks.instances import Bank, build, describe
 from proofs_checks.rates import fit_linear, fit_power
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import with_beta
-from tabular.run import Axes, Measure, run
+from tabular.runner import Axes, Measure, run
 
 Array = jax.Array
 FITS = 40  # instances whose rate is fitted

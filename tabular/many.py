@@ -1,9 +1,9 @@
 """Run several algorithms over games x settings x seeds on every core: what a figure calls.
 
-A batch of settings over one game is already one matrix product an iteration in ``tabular.run``. What is left
-is the rest of the processor: XLA runs a scan of small operations on one core, and releases the interpreter's
-lock while it does. So each algorithm is one compiled call for each chunk of the batch, and the calls run in
-threads.
+A batch of settings over one game is already one matrix product an iteration in ``tabular.runner``. What is
+left is the rest of the processor: XLA runs a scan of small operations on one core, and releases the
+interpreter's lock while it does. So each algorithm is one compiled call for each chunk of the batch, and the
+calls run in threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from nlhf.base import Algorithm, Policy, check_number
 from nlhf.errors import InputError
 from tabular.games import Game, with_beta
-from tabular.run import Axes, Trace, run, warn_outside_range
+from tabular.runner import Axes, Trace, run, warn_outside_range
 
 Array = jax.Array
 
@@ -73,7 +73,7 @@ def run_many(
     log_nash: Array | None = None,
     **settings: Any,
 ) -> dict[str, Trace]:
-    """Run each algorithm over the same batch, on all cores; the traces are those of ``tabular.run.run``.
+    """Run each algorithm over the same batch, on all cores; the traces are those of ``tabular.runner.run``.
 
     The outermost level of ``axes`` is cut into equal chunks, as many as there are workers or the nearest
     smaller number that divides it, so that all chunks of an algorithm share one compilation.

@@ -18,11 +18,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from nlhf.errors import InputError
 from nlhf.logspace import kl, normalise, span
-from tabular.games import make_game
 
 Array = jax.Array
 Carry = tuple[Array, Array, Array, Array, Array]  # log-policy, record, stage, iteration, done
@@ -109,7 +106,7 @@ def solve_regularised(preference: Array, log_ref: Array, beta: Array) -> NashSol
     (I - M D / β) d = -residual and takes the best of the steps d, d/2, d/4, ... The number of stages is
     data, so one compiled function serves every β, and ``jax.vmap`` batches games, references and betas.
     Nothing is checked here, and in float32 the answer has float32 accuracy: read ``residual``, or call
-    ``solve_game``.
+    ``tabular.solve``.
 
     Args:
       preference: ``[A, A]`` in [0, 1] with P + Pᵀ = 1, float64.
@@ -179,45 +176,3 @@ def solve_regularised(preference: Array, log_ref: Array, beta: Array) -> NashSol
         exploitability=exploitability(preference, log_ref, beta, log_policy),
         iterations=iterations,
     )
-
-
-_solve_contexts = jax.jit(jax.vmap(solve_regularised, (0, 0, None)))
-
-
-def solve_game(preference: Any, log_ref: Any, beta: float, tolerance: float = 1e-13) -> NashSolution:
-    """Check the input, solve each context by ``solve_regularised`` and refuse what did not converge.
-
-    Args:
-      preference: ``[A, A]`` or ``[X, A, A]`` array-like in [0, 1] with P + Pᵀ = 1 within 1e-9.
-      log_ref: ``[A]`` or ``[X, A]`` log-probabilities that sum to 1 within 1e-9, ``-inf`` allowed; ``None``
-        is uniform.
-      beta: KL coefficient, finite and above 0.
-      tolerance: largest accepted ``relative_residual``.
-
-    Returns:
-      ``NashSolution`` of float64 numpy arrays, with a leading axis X if ``preference`` has one.
-
-    Raises:
-      InputError: an input breaks a rule above, or JAX would silently round the game to float32.
-      ArithmeticError: the residual of a context is above ``tolerance``.
-    """
-    if jnp.result_type(float) != jnp.float64:
-        raise InputError(
-            "jax_enable_x64 is False, but an equilibrium is a reference only in float64; "
-            'call jax.config.update("jax_enable_x64", True) before anything else'
-        )
-    if not 0 < beta < np.inf:
-        raise InputError(
-            f"beta is {beta}, but the KL coefficient must be finite and above 0; for 0 use tabular.exact"
-        )
-    matrix = np.asarray(preference, np.float64)
-    game = make_game(matrix, None if log_ref is None else np.asarray(log_ref, np.float64), float(beta))
-    contexts = _solve_contexts(game.preference, game.log_ref, jnp.asarray(game.beta))
-    solution = NashSolution(*(np.asarray(leaf if matrix.ndim == 3 else leaf[0]) for leaf in contexts))
-    if not np.all(solution.residual <= tolerance):
-        raise ArithmeticError(
-            f"Newton stopped at a residual of {np.max(solution.residual):.2e} after "
-            f"{np.max(solution.iterations)} steps for beta = {beta:g}, above the tolerance {tolerance:.0e}; "
-            "raise beta or the tolerance"
-        )
-    return solution

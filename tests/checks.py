@@ -14,7 +14,7 @@ from nlhf.base import Algorithm, hyper
 from tabular import families
 from tabular.games import Game, with_beta
 from tabular.oracle import exact
-from tabular.run import Measure, Trace, run
+from tabular.runner import Measure, Trace, run
 from tabular.spaces.simplex import simplex
 
 NUM_STEPS = 800

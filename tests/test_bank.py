@@ -4,13 +4,13 @@ import bank
 import numpy as np
 import pytest
 
-from tabular import nash
+from tabular import solve
 
 
 @pytest.mark.parametrize("name", ["uniform_skew", "contextual", "planted", "tournament"])
 def test_equilibria_agree_with_the_certified_solver(name):
     game, log_nash = bank.known(name)
-    solution = nash.solve_game(game.preference, game.log_ref, float(game.beta))
+    solution = solve(game)
     np.testing.assert_allclose(log_nash, solution.log_policy, rtol=0, atol=1e-12)
 
 

@@ -17,7 +17,7 @@ from nlhf.base import Calibration, Comparisons, Info, hyper
 from nlhf.replay import buffer, latest
 from tabular.oracle import exact, labelled, offline
 from tabular.replay import counts
-from tabular.run import Axes, _jitted, run
+from tabular.runner import Axes, _jitted, run
 from tabular.spaces.bounded import bounded_rewards
 from tabular.spaces.finite_class import finite_class
 from tabular.spaces.network import init_network, network_space

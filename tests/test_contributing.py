@@ -12,7 +12,7 @@ import pytest
 from nlhf.algorithms import online_mirror_descent
 from tabular.families import biased_rock_paper_scissors
 from tabular.games import make_game
-from tabular.run import run
+from tabular.runner import run
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -32,8 +32,8 @@ from nlhf.base import Algorithm, hyper
 from tabular import families
 from tabular.games import Game, with_beta
 from tabular.many import grid, num_workers, run_many
-from tabular.run import Axes
-from tabular.run import run as run_one
+from tabular.runner import Axes
+from tabular.runner import run as run_one
 
 __all__ = ["Config", "report", "run"]
 

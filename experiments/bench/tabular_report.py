@@ -48,7 +48,7 @@ class SingleRow(NamedTuple):
 
     Attributes:
       actions: A.
-      seconds: of one iteration (2 queries, gap recorded) through ``tabular.run.run``.
+      seconds: of one iteration (2 queries, gap recorded) through ``tabular.runner.run``.
       numpy_seconds: of the same in numpy.
       gemv_numpy: of one [A, A] x [A] product in BLAS.
       gemv_xla: of one in XLA.

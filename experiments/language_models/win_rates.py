@@ -136,7 +136,7 @@ def summarise(names: Sequence[str], rates: np.ndarray, *, num_resamples: int, se
       num_resamples: of the prompts.
       seed: of the resamples.
     """
-    from tabular.exact import solve_exact
+    from tabular.rational import solve_exact
 
     matrix = rates.mean(0)
     low, high = bootstrap(rates, num_resamples, seed)

@@ -20,7 +20,7 @@ from tabular.game_statistics import statistics
 from tabular.preferences import PreferenceTable, load_preferences, load_reference
 
 if TYPE_CHECKING:
-    from tabular.nash import NashSolution
+    from tabular.solution import Solution as Nash
 
 DEFAULT_BETA = 0.1
 DEFAULT_STEPS = 1000
@@ -137,26 +137,23 @@ def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
     fractions = unique = support = residual = steps = queries = None
     beta = 0.0 if plan.algorithm in UNREGULARISED else plan.beta
     if plan.algorithm == "lp":
-        from tabular.exact import solve_exact
+        from tabular.games import make_game
+        from tabular.solution import solve as solve_game
 
-        exact = solve_exact(table.preference)
-        with np.errstate(divide="ignore"):
-            log_policy = np.log(exact.policy)
-        policy, support, exploitability, unique = (
-            exact.policy,
-            exact.support,
-            exact.exploitability,
-            exact.unique,
-        )
-        fractions = None if exact.fractions is None else tuple(str(mass) for mass in exact.fractions)
+        # any action may be played, whatever the reference
+        nash = solve_game(make_game(table.preference, beta=0))
+        log_policy, exploitability, unique = nash.log_policy[0], float(nash.exploitability[0]), nash.unique[0]
+        if nash.fractions[0] is not None:
+            fractions = tuple(str(mass) for mass in nash.fractions[0])
     elif plan.algorithm == "newton":
         nash = _newton(table, log_ref, beta)
-        log_policy, policy, steps = nash.log_policy, np.exp(nash.log_policy), int(nash.iterations)
-        exploitability, residual = float(nash.exploitability), float(nash.residual)
+        log_policy, steps = nash.log_policy[0], int(nash.iterations[0])
+        exploitability, residual = float(nash.exploitability[0]), float(nash.residual[0])
     else:
         log_policy, exploitability, residual, queries = _iterate(table, log_ref, plan, beta)
-        policy, steps = np.exp(log_policy), plan.steps
-        support = policy > SUPPORT_MASS if beta == 0 else None
+        steps = plan.steps
+        support = np.exp(log_policy) > SUPPORT_MASS if beta == 0 else None
+    policy = np.exp(log_policy)
     facts = statistics(table.preference)
     # by the logarithm: a policy of a small beta has actions below the smallest float64, yet with mass
     played = np.isfinite(log_policy) if support is None else support
@@ -199,15 +196,17 @@ def load(command: commands.Solve) -> tuple[PreferenceTable, np.ndarray]:
     return table, log_ref
 
 
-def _newton(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> NashSolution:
+def _newton(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> Nash:
     """Solve by Newton's method; refuse an answer whose certificate says nothing."""
-    from tabular.nash import solve_game
+    from tabular.games import make_game
+    from tabular.solution import solve as solve_game
 
     try:
-        nash = solve_game(table.preference, log_ref, beta)
-        if nash.exploitability / beta <= LARGEST_KL:
+        nash = solve_game(make_game(table.preference, log_ref, beta))
+        bound = float(nash.exploitability[0]) / beta
+        if bound <= LARGEST_KL:
             return nash
-        reason = f"certified only up to {float(nash.exploitability) / beta:.1e} nats"
+        reason = f"certified only up to {bound:.1e} nats"
     except ArithmeticError:
         reason = "Newton's method does not converge"
     raise InputError(f"--beta is {beta:g}, too small for this game in float64: {reason}; raise it, or give 0")
@@ -223,7 +222,7 @@ def _iterate(
     from tabular.games import make_game
     from tabular.metrics import measure
     from tabular.nash import relative_residual
-    from tabular.run import run
+    from tabular.runner import run
 
     assert plan.steps is not None
     method = default(plan.algorithm, plan.beta, plan.step_size)

@@ -193,18 +193,18 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
 
 
 def _row(family: str, description: str, instance: Instance, names: tuple[str, ...] | None = None) -> Row:
-    from tabular.exact import solve_exact
     from tabular.game_statistics import statistics
-    from tabular.nash import solve_game
+    from tabular.games import make_game
+    from tabular.solution import solve
 
     facts = statistics(instance.preference)
-    solution = solve_exact(instance.preference)
+    solution = solve(make_game(instance.preference, beta=0))
     winner = facts.condorcet_winner
     error = None
     if instance.log_nash is not None:
-        found = solution.policy
+        found = solution.policy[0]
         if instance.log_ref is not None:
-            found = np.exp(solve_game(instance.preference, instance.log_ref, PLANTED_BETA).log_policy)
+            found = solve(make_game(instance.preference, instance.log_ref, PLANTED_BETA)).policy[0]
         error = float(np.abs(found - np.exp(instance.log_nash)).max())
     return Row(
         family=family,
@@ -214,9 +214,9 @@ def _row(family: str, description: str, instance: Instance, names: tuple[str, ..
         strict_triples=facts.strict_triples,
         intransitive_triples=facts.intransitive_triples,
         condorcet_winner=None if winner is None else str(winner) if names is None else names[winner],
-        support=int(solution.support.sum()),
-        unique=solution.unique,
-        proved=solution.fractions is not None,
-        exploitability=solution.exploitability,
+        support=int((solution.policy[0] > 0).sum()),
+        unique=solution.unique[0],
+        proved=solution.fractions[0] is not None,
+        exploitability=float(solution.exploitability[0]),
         known_error=error,
     )

@@ -291,7 +291,7 @@ def _compare(
 
 
 def _iterates(iterate: str, method: Method, played: Played, num_steps: int) -> Iterator[Balls]:
-    """Yield the iterate that a claim is about after 1, 2, ... steps; averages as in ``tabular.run``."""
+    """Yield the iterate that a claim is about after 1, 2, ... steps; averages as in ``tabular.runner``."""
     start, step = _programs(method, len(played.log_ref))
     state = start(played.step_size, played.beta, played.log_start[None])
     total: Any = 0

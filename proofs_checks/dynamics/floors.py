@@ -46,7 +46,7 @@ def gaussian(sigma: float) -> OracleFactory:
       sigma: standard deviation, in units of preference probability.
 
     Returns:
-      A factory for ``tabular.run.run``; the same sigma gives the same object.
+      A factory for ``tabular.runner.run``; the same sigma gives the same object.
     """
 
     def make_oracle(game: Game, log_prob: Callable[[Policy], Array]) -> Oracle:
@@ -97,7 +97,7 @@ def settle(
       step_size: ``[N]`` η.
       beta: ``[N]``.
       seeds: S.
-      make_oracle: as in ``tabular.run.run``.
+      make_oracle: as in ``tabular.runner.run``.
       num_actions: A.
       which: ``[N]`` numbers of the games; equal numbers share preferences and equilibrium, and the reference
         moves with beta. ``None`` is one game for all.

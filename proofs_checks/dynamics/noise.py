@@ -55,7 +55,7 @@ from proofs_checks import instances
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game
 from tabular.oracle import OracleFactory, exact, sampled
-from tabular.run import Axes, Trace, run
+from tabular.runner import Axes, Trace, run
 
 Array = jax.Array
 
@@ -166,12 +166,12 @@ def batch_run(
       method: a batch of N algorithms.
       game: a batch of N games.
       keys: ``[N, S]`` keys; ``None`` where nothing is random, with S = 1.
-      num_steps: as in ``tabular.run.run``.
+      num_steps: as in ``tabular.runner.run``.
       every: likewise.
       make_oracle: likewise.
       start: ``[N, X, A]``; ``None`` is the reference.
       log_nash: ``[N, X, A]``.
-      measures: as in ``tabular.run.run``.
+      measures: as in ``tabular.runner.run``.
 
     Returns:
       A trace with the axes ``[N, S]`` in front.

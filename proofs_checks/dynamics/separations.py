@@ -23,7 +23,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.families import full_support, rock_paper_scissors, tournament, uniform_skew
 from tabular.games import Game, make_game
 from tabular.nash import solve_regularised
-from tabular.run import Measure
+from tabular.runner import Measure
 
 Array = jax.Array
 

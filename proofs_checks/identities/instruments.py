@@ -16,7 +16,7 @@ from proofs_checks.identities.game import LIMIT, outcome_of, pair_of
 from proofs_checks.identities.variational import log_softmax
 from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
 from tabular import families
-from tabular.exact import solve_exact
+from tabular.rational import solve_exact
 
 DIGITS = 50
 

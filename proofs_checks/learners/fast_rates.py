@@ -29,7 +29,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit, optimum, suboptimality
 from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.run import Axes, run
+from tabular.runner import Axes, run
 from tabular.spaces.bounded import bounded_rewards
 from tabular.spaces.finite_class import finite_class
 from tabular.uncertainty import elliptic

@@ -156,7 +156,7 @@ def fit_once(
       settings: pytree with the axis N in front.
       bandit: N bandits.
       comparisons: N data sets of one shape.
-      make_space: as in ``tabular.run.run``.
+      make_space: as in ``tabular.runner.run``.
     """
     return np.asarray(_compiled(make_method, make_space)(settings, bandit, comparisons))
 

@@ -24,7 +24,7 @@ from proofs_checks.rows import Effort
 from tabular.bandits import Bandit
 from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.run import Axes, run
+from tabular.runner import Axes, run
 from tabular.spaces.finite_class import finite_class
 
 SOLVED = 1 / 8  # a gap below it: the proposition's level

@@ -26,7 +26,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit
 from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.run import Axes, run
+from tabular.runner import Axes, run
 from tabular.spaces.bounded import bounded_rewards
 from tabular.spaces.finite_class import finite_class
 from tabular.spaces.simplex import log_ratio_loss, simplex

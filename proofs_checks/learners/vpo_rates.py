@@ -24,7 +24,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit, suboptimality
 from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.run import Axes, run
+from tabular.runner import Axes, run
 from tabular.spaces.bounded import bounded_rewards
 
 Array = jax.Array

@@ -25,7 +25,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit
 from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.run import Axes, run
+from tabular.runner import Axes, run
 from tabular.spaces.finite_class import finite_class
 
 BETA, ACTIONS, SHARE = 0.25, 3, 1 / 64

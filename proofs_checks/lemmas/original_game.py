@@ -20,7 +20,7 @@ from nlhf.algorithms import nash_mirror_prox
 from proofs_checks.lemmas.bank import ratio
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game
-from tabular.run import Axes, Measure, run
+from tabular.runner import Axes, Measure, run
 
 SIZES = (3, 10, 30)
 STEP_SIZE = 2.0

@@ -27,9 +27,9 @@ from proofs_checks.lemmas.bank import (
     ratio,
 )
 from proofs_checks.rows import Check, Effort, Outcome
-from tabular.exact import solve_exact
 from tabular.families import full_support
 from tabular.nash import solve_regularised
+from tabular.rational import solve_exact
 
 PROXIMAL_STEPS = (0.1, 1.0, 10.0, 100.0)
 NUM_OUTER = 8

@@ -9,8 +9,8 @@ from nlhf import Constants, egpo
 from proofs_checks import ascent, breaking, tightness
 from proofs_checks.rows import Effort
 from tabular.games import make_game
-from tabular.nash import solve_game
-from tabular.run import run
+from tabular.runner import run
+from tabular.solution import solve
 
 QUICK = Effort(quick=True)
 SUBJECT = ascent.Subject("egpo", ("egpo.kl",), 3, 4)
@@ -32,8 +32,8 @@ def replay(instance):
     """The ratios of an instance, from its JSON values alone and by the library's solver and runner."""
     preference = np.array(instance["advantage"]) + 0.5
     game = make_game(preference, np.array(instance["log_ref"]), instance["beta"])
-    nash = solve_game(preference, np.array(instance["log_ref"]), instance["beta"]).log_policy
-    np.testing.assert_allclose(nash, instance["log_nash"], atol=1e-9)
+    nash = solve(game).log_policy
+    np.testing.assert_allclose(nash[0], instance["log_nash"], atol=1e-9)
     method = egpo(instance["step_size"], instance["beta"])
     start = jnp.array(instance["log_start"])[None]
     trace = run(
@@ -41,7 +41,7 @@ def replay(instance):
         game,
         num_steps=4,
         start=start,
-        log_nash=nash[None],
+        log_nash=nash,
         measures=("kl_to_nash",),
     )
     value = np.asarray(trace.of("kl_to_nash"))

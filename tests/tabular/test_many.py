@@ -11,7 +11,7 @@ from tabular import families
 from tabular.games import make_game, with_beta
 from tabular.many import grid, run_many
 from tabular.oracle import sampled
-from tabular.run import Axes, _jitted, run
+from tabular.runner import Axes, _jitted, run
 
 BETAS = jnp.array([0.3, 0.5, 1.0])
 STEPS = 4 * BETAS / (1 + 4 * BETAS**2) / 4

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlhf.errors import InputError
 from nlhf.logspace import kl, normalise
-from tabular import exact, nash
+from tabular import make_game, nash, rational, solution
 
 KINDS = ("random", "tournament", "bradley_terry", "cyclic", "low_rank")
 REFERENCE_SCALES = (0.0, 1.0, 8.0)  # 8: log-range of 40 and more, masses far below 1e-8
@@ -96,7 +95,7 @@ def test_agrees_with_the_equilibria_of_real_preference_data(shared):
             preference = np.pad(table["P"], (0, largest - size), constant_values=0.5)
             log_ref = np.where(np.arange(largest) < size, -np.log(size), -np.inf)
             for beta in (1.0, 0.1, 0.01):
-                policy = np.exp(nash.solve_game(preference, log_ref, beta).log_policy)
+                policy = np.exp(solution.solve(make_game(preference, log_ref, beta)).log_policy[0])
                 np.testing.assert_allclose(policy[:size], table[f"qre_uniform_tau{beta}"], atol=1e-12)
                 np.testing.assert_array_equal(policy[size:], 0)
 
@@ -139,7 +138,7 @@ def test_small_beta_approaches_the_original_game(kind):
         advantage = (preference - 0.5) @ jnp.exp(log_policy)
         # per action, the bias of regularisation: (P π*)_i - 1/2 <= β log(1/ref_i) - β KL(π*, ref)
         assert (advantage <= beta * (-log_ref - kl(log_policy, log_ref)) + 1e-15).all()
-    answer = exact.solve_exact(preference)
+    answer = rational.solve_exact(preference)
     if answer.unique:
         np.testing.assert_allclose(np.exp(log_policy), answer.policy, atol=1e-3)
 
@@ -224,26 +223,3 @@ def test_vmap_equals_a_loop_and_one_trace_serves_every_beta():
     for i, single in enumerate(loop):
         np.testing.assert_allclose(batch.log_policy[i], single.log_policy, rtol=1e-11, atol=1e-12)
     assert batch.residual.max() < 3e-15
-
-
-def test_solve_game_takes_contexts_and_agrees_with_single_games():
-    preference, log_ref = zip(draw_game(0, 3), draw_game(1, 3), strict=True)
-    both = nash.solve_game(preference, log_ref, 0.1)
-    assert both.residual.shape == (2,)
-    for i in range(2):
-        one = nash.solve_game(preference[i], log_ref[i], 0.1)
-        assert isinstance(one.log_policy, np.ndarray)
-        np.testing.assert_allclose(both.log_policy[i], one.log_policy, rtol=1e-13)
-
-
-def test_solve_game_is_never_silent():
-    preference, log_ref = draw_game(0, 3)
-    with pytest.raises(ArithmeticError, match="raise beta or the tolerance"):
-        nash.solve_game(preference, log_ref, 0.01, tolerance=0.0)
-    bad_games = [(preference, log_ref, beta, "finite and above 0") for beta in (0.0, -1.0, np.nan)]
-    bad_games += [([[0.5, 1], [1, 0.5]], None, 1.0, "must be 1"), (preference, log_ref + 1, 1.0, "sums to")]
-    for *game, message in bad_games:
-        with pytest.raises(InputError, match=message):
-            nash.solve_game(*game)
-    with jax.enable_x64(False), pytest.raises(InputError, match="jax_enable_x64"):
-        nash.solve_game(np.full((2, 2), 0.5), None, 1.0)

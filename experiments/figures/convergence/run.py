@@ -30,7 +30,7 @@ from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.many import run_many
 from tabular.nash import solve_regularised
-from tabular.run import Axes, Measure, Trace
+from tabular.runner import Axes, Measure, Trace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,8 +40,8 @@ from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import start, transformer_space
 from tabular.games import Game, make_game
 from tabular.language import population_language
-from tabular.nash import solve_game
-from tabular.run import run as run_table
+from tabular.runner import run as run_table
+from tabular.solution import solve
 
 TRANSFORMER, TABLE = "transformer", "table"
 FORM = "on_policy"  # all strings are there, so each counts by its probability
@@ -222,9 +222,8 @@ def world(config: Config, length: int, index: int, fixed_config: ModelConfig) ->
     responses = all_responses(language.tokens, config.vocabulary)
     space = transformer_space(fixed, optax.identity())
     log_ref = logspace.normalise(table_of(space, REFERENCE, responses)[0].astype(jnp.float64))
-    solution = solve_game(language.game.preference[0], log_ref, config.beta)
     game = make_game(language.game.preference[0], log_ref, config.beta)
-    return World(fixed, responses, game, jnp.asarray(solution.log_policy))
+    return World(fixed, responses, game, jnp.asarray(solve(game).log_policy[0]))
 
 
 def model_config(config: Config, length: int) -> ModelConfig:

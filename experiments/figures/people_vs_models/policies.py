@@ -20,8 +20,9 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_softmax
 
 from experiments.figures.people_vs_models.fit import Problem, Table
-from tabular.nash import solve_game
+from tabular.games import make_game
 from tabular.people.vote_cells import Places, tables
+from tabular.solution import solve
 
 PAIRS = (
     ("nash", "optimum"),
@@ -97,7 +98,7 @@ def policies(problem: Problem, where: Places, table: Table, beta: float) -> Poli
     reward = scores.sum(2) / present.sum(1, keepdims=True)
 
     def nash(logits: np.ndarray) -> np.ndarray:
-        return np.exp(solve_game(expit(logits), log_ref, beta).log_policy)
+        return np.exp(solve(make_game(expit(logits), log_ref, beta)).log_policy)
 
     def optimum(coefficient: float) -> np.ndarray:
         return np.exp(log_softmax(log_ref + reward / coefficient, 1))

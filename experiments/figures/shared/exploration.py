@@ -22,8 +22,8 @@ from nlhf.errors import InputError
 from tabular.bandits import Bandit
 from tabular.many import num_workers
 from tabular.oracle import labelled
-from tabular.run import Axes
-from tabular.run import run as run_method
+from tabular.runner import Axes
+from tabular.runner import run as run_method
 from tabular.spaces.finite_class import finite_class
 
 EXPONENT = 1 / 8  # c of the separation: the reference plays the rare arm with probability exp(-c/β)

@@ -33,8 +33,8 @@ from proofs_checks.instances import describe
 from proofs_checks.rows import Effort
 from tabular.games import Game
 from tabular.many import num_workers
-from tabular.run import Axes, Measure
-from tabular.run import run as run_method
+from tabular.runner import Axes, Measure
+from tabular.runner import run as run_method
 
 LARGEST = 32  # actions; the ledger judges up to 200, which would double the time of this figure
 WIDTH = max(tightness.SIZES)  # adversarial games of all sizes are padded to it, and share a compilation

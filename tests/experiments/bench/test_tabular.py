@@ -13,7 +13,7 @@ from experiments.output import records
 from nlhf.base import hyper
 from tabular import families
 from tabular.games import make_game
-from tabular.run import run
+from tabular.runner import run
 
 pytestmark = pytest.mark.slow  # compiles for long; its pieces have tests of their own
 

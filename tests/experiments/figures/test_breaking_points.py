@@ -150,7 +150,7 @@ def test_the_local_limit_is_where_a_run_turns_away(method):
     from nlhf import algorithms, logspace
     from tabular.families import rock_paper_scissors
     from tabular.games import make_game
-    from tabular.run import run
+    from tabular.runner import run
 
     beta = 0.02
     (edge,) = breaking_points_plot.local_limit(method, 5, np.array([beta]))

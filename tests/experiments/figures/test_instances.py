@@ -6,9 +6,9 @@ import numpy as np
 
 from experiments.figures.convergence.games import LARGE_ACTIONS, MEDIUM_ACTIONS, TITLES, build
 from tabular import families
-from tabular.exact import solve_exact
 from tabular.nash import solve_regularised
 from tabular.published import nash_md_table3
+from tabular.rational import solve_exact
 
 BETAS = jnp.array([0.3, 0.03])
 

@@ -8,7 +8,7 @@ import pytest
 from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED, stack
 from nlhf.algorithms import egpo
 from nlhf.base import Algorithm, hyper
-from tabular.run import warn_outside_range
+from tabular.runner import warn_outside_range
 
 BETAS = (0.3, 0.03)
 

@@ -11,8 +11,8 @@ from nlhf.errors import InputError
 from tabular.families import biased_rock_paper_scissors
 from tabular.games import make_game
 from tabular.metrics import measure
-from tabular.nash import solve_game
-from tabular.run import run, warn_outside_range
+from tabular.runner import run, warn_outside_range
+from tabular.solution import solve
 
 BETAS = (1e-3, 0.01, 0.1, 1.0, 10.0)
 
@@ -111,9 +111,9 @@ def test_other_hyper_parameters():
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("nash_md", "ipo_md", "mpo")])
 def test_defaults_reach_the_equilibrium(name):
     game = make_game(biased_rock_paper_scissors(), beta=0.3)
-    log_nash = solve_game(biased_rock_paper_scissors(), None, 0.3).log_policy
+    log_nash = solve(game).log_policy
     trace = run(default(name, 0.3), game, num_steps=200, every=200)
-    np.testing.assert_allclose(trace.state.policy[0], log_nash, atol=1e-9)
+    np.testing.assert_allclose(trace.state.policy, log_nash, atol=1e-9)
 
 
 def test_default_mpo_reaches_the_unregularised_equilibrium():

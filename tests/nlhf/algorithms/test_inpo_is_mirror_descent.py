@@ -15,7 +15,7 @@ import scipy.special
 from nlhf.algorithms import online_mirror_descent
 from nlhf.errors import RangeWarning
 from tabular.games import make_game
-from tabular.run import run
+from tabular.runner import run
 
 
 def inpo_minimiser(preference, log_ref, log_policy, eta, tau):

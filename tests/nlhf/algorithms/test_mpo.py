@@ -7,7 +7,7 @@ import pytest
 from nlhf.algorithms import mpo, online_mirror_descent
 from nlhf.errors import InputError, RangeWarning
 from tabular import families, games
-from tabular.run import run
+from tabular.runner import run
 
 
 def test_steps_equal_the_transcription():

@@ -26,7 +26,7 @@ from proofs_checks.certificates.enclosure import enclose_nash, normalise
 from proofs_checks.rows import Effort, decide
 from tabular import metrics
 from tabular.games import make_game
-from tabular.run import Measure, run
+from tabular.runner import Measure, run
 
 CLAIMS = claimed()
 # the payoff's sign does not matter to a bound that is loose enough to cover every policy

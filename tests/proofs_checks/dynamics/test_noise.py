@@ -13,9 +13,9 @@ from proofs_checks.dynamics import noise
 from proofs_checks.rows import Effort, decide
 from tabular.games import make_game
 from tabular.metrics import kl_to_nash
-from tabular.nash import solve_game
 from tabular.oracle import sampled
 from tabular.payoff import payoff
+from tabular.solution import solve
 
 
 # `nlhf check --quick`, a step of CI, judges the same rows
@@ -34,8 +34,8 @@ def test_names_are_unique():
 def test_planted_games_have_the_equilibrium_they_say():
     game, log_nash = noise.plant(np.random.default_rng(0), np.array([0.05, 1.0]), 4)
     for row in range(2):
-        solved = solve_game(game.preference[row, 0], game.log_ref[row, 0], float(game.beta[row]))
-        np.testing.assert_allclose(solved.log_policy, log_nash[row, 0], atol=1e-10)
+        solved = solve(jax.tree.map(lambda leaf, row=row: leaf[row], game))
+        np.testing.assert_allclose(solved.log_policy, log_nash[row], atol=1e-10)
 
 
 def test_answers_are_unbiased():
@@ -57,7 +57,7 @@ def test_one_step_in_expectation_by_enumeration(share):
     """All answers to a two-action query, weighed exactly: the lemma without any sampling error."""
     preference, log_ref, beta = np.array([[0.5, 0.8], [0.2, 0.5]]), np.log([0.3, 0.7]), 0.2
     game = make_game(preference, log_ref, beta)
-    log_nash = jnp.asarray(solve_game(preference, log_ref, beta).log_policy)[None]
+    log_nash = jnp.asarray(solve(game).log_policy)
     eta = share / beta
     policy = logspace.normalise(jnp.array([[2.0, 0.0]]))
     mixture = logspace.geometric_mixture(policy, game.log_ref, share)

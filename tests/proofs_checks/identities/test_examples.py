@@ -8,7 +8,7 @@ import reference
 from proofs_checks.identities import bradley_terry, examples
 from proofs_checks.rows import Effort, decide
 from tabular import families
-from tabular.exact import solve_exact
+from tabular.rational import solve_exact
 
 QUICK = Effort(0, True)
 CHECKS = (*examples.CHECKS, *bradley_terry.CHECKS)

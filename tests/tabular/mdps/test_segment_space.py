@@ -24,7 +24,7 @@ from tabular.mdps.segment_space import (
 )
 from tabular.mdps.segments import compare, draw_segments, soft_regret
 from tabular.mdps.values import occupancy, soft_values
-from tabular.run import run
+from tabular.runner import run
 
 MDP = random_mdp(jax.random.key(0), 4, 3, beta=0.5)
 FINITE = layered(jax.random.key(1), 2, 2, 3, beta=0.5)

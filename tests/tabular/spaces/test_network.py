@@ -14,7 +14,7 @@ from nlhf.errors import InputError
 from nlhf.targets import explicit
 from tabular import families
 from tabular.games import make_game
-from tabular.run import run
+from tabular.runner import run
 from tabular.spaces.network import Mixture, Network, init_network, network_space, table
 from tabular.spaces.simplex import simplex
 

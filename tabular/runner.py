@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from tabular.metrics import ALL_METRICS, check_measure
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import payoff
 from tabular.replay import check_sizes
+from tabular.solution import Solution
 from tabular.spaces.simplex import simplex
 
 Array = jax.Array
@@ -80,8 +81,8 @@ def run(
     num_steps: int,
     key: Array | None = None,
     start: Policy | None = None,
-    log_nash: Array | None = None,
-    measures: tuple[Measure | str, ...] = ("duality_gap",),
+    log_nash: Array | Solution | None = None,
+    measures: Sequence[Measure | str] | Measure | str | None = None,
     every: int = 1,
     make_space: Callable[[Any], PolicySpace] = simplex,
     make_oracle: OracleFactory = exact,
@@ -95,8 +96,9 @@ def run(
       num_steps: number of steps, a positive multiple of ``every``.
       key: random key for sampled oracles; ``None`` is key 0.
       start: first policy in the space's representation; ``None`` is the reference.
-      log_nash: ``[X, A]`` equilibrium, for the metrics that need it.
-      measures: what to record.
+      log_nash: the game's ``Solution`` or its ``[X, A]`` log-policy, for the metrics that need it.
+      measures: what to record, a metric or several; ``None`` is the duality gap, and where ``log_nash`` is given
+        KL to it.
       every: stride of the recording.
       make_space: ``make_space(game) -> PolicySpace``; keep the object to avoid recompilation.
       make_oracle: ``make_oracle(game, log_prob) -> Oracle``; likewise.
@@ -114,7 +116,10 @@ def run(
       RangeWarning: if a step size is outside the range that the algorithm's claims cover.
       UserWarning: if float64 is off: gaps then floor near 1e-7.
     """
-    recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in measures)
+    if measures is None:
+        measures = ("duality_gap",) if log_nash is None else ("kl_to_nash", "duality_gap")
+    listed = (measures,) if isinstance(measures, Measure | str) else measures
+    recorded = tuple(m if isinstance(m, Measure) else Measure(m) for m in listed)
     _check_run(recorded, num_steps, every, log_nash, game)
     _check_learner(algorithm, game, make_space, make_oracle)
     warn_outside_range(algorithm, game.beta)
@@ -126,6 +131,7 @@ def run(
             stacklevel=2,
         )
     key = jax.random.key(0) if key is None else key
+    log_nash = getattr(log_nash, "log_policy", log_nash)
     log_nash = game.log_ref if log_nash is None else log_nash
     if log_nash is game.log_ref:
         axes = tuple(axis._replace(log_nash=_log_ref_axis(axis.game)) for axis in axes)
@@ -339,9 +345,7 @@ def _check_one(algorithm: Algorithm, game: Any) -> None:
             )
 
 
-def _check_run(
-    measures: tuple[Measure, ...], num_steps: int, every: int, log_nash: Array | None, game: Any
-) -> None:
+def _check_run(measures: tuple[Measure, ...], num_steps: int, every: int, log_nash: Any, game: Any) -> None:
     check_whole("num_steps", num_steps)
     check_whole("every", every)
     if num_steps % every:

@@ -81,16 +81,29 @@ def solve_exact(preference: Any) -> ExactSolution:
         )
     make_game(matrix)  # raises on entries that are no preferences
     upper = np.triu(matrix - 0.5, 1)
-    centred = upper - upper.T
-    entry = rational_game(preference)
+    return solve_advantage(upper - upper.T, rational_game(preference))
+
+
+def solve_advantage(centred: np.ndarray, entry: Entry | None = None) -> ExactSolution:
+    """``solve_exact`` of a checked game.
+
+    Args:
+      centred: ``[A, A]`` float64 P - 1/2, skew to the last bit.
+      entry: (i, j) -> the same exactly; ``None`` reads each float by ``advantage_as_fraction``.
+
+    Raises:
+      ArithmeticError: as ``solve_exact``.
+    """
+    if entry is None:
+        entry = _skew(lambda i, j: advantage_as_fraction(float(centred[i, j])))
     approximate = _linear_program(centred)
     fractions = None if approximate is None else _exact_from_support(approximate, centred, entry)
-    if fractions is None and len(matrix) <= MAX_SIMPLEX_ACTIONS:
-        actions = range(len(matrix))
+    if fractions is None and len(centred) <= MAX_SIMPLEX_ACTIONS:
+        actions = range(len(centred))
         fractions = _exact_simplex([[entry(i, j) for j in actions] for i in actions])
     if fractions is None:
         if approximate is None:
-            raise ArithmeticError(f"the linear program failed on {len(matrix)} actions; use a smaller game")
+            raise ArithmeticError(f"the linear program failed on {len(centred)} actions; use a smaller game")
         policy, unique = _polish(approximate, centred), None
     else:
         policy, unique = np.array([float(mass) for mass in fractions]), _is_unique(fractions, entry)
@@ -112,13 +125,21 @@ def rational_game(preference: Any) -> Entry:
     """Return (i, j) -> P_ij - 1/2 as the exact rational that ``solve_exact`` works with; skew."""
     given = np.asarray(preference, object)
 
+    def read(i: int, j: int) -> Fraction:
+        value = given[i, j]
+        exact = value if isinstance(value, Fraction) else as_fraction(float(value), float(given[j, i]))
+        return exact - Fraction(1, 2)
+
+    return _skew(read)
+
+
+def _skew(read: Entry) -> Entry:
+    """Extend the upper triangle of a skew matrix to all of it."""
+
     def entry(i: int, j: int) -> Fraction:
         if i >= j:
-            return Fraction(0) if i == j else -entry(j, i)
-        value = given[i, j]
-        if not isinstance(value, Fraction):
-            value = as_fraction(float(value), float(given[j, i]))
-        return value - Fraction(1, 2)
+            return Fraction(0) if i == j else -read(j, i)
+        return read(i, j)
 
     return entry
 
@@ -135,10 +156,23 @@ def as_fraction(value: float, complement: float) -> Fraction:
     (Fraction(3, 10), Fraction(2, 3))
     """
     exact = Fraction(value)
-    for candidate in (Fraction(f"{value:.{DECIMAL_DIGITS}g}"), exact.limit_denominator(LARGEST_DENOMINATOR)):
-        if float(candidate) == value and float(1 - candidate) == complement:
-            return candidate
-    return exact
+    fits = (c for c in _simple(exact) if float(c) == value and float(1 - c) == complement)
+    return next(fits, exact)
+
+
+def advantage_as_fraction(value: float) -> Fraction:
+    """Read an entry P - 1/2 of a ``Game`` as ``as_fraction`` reads P: the simple one must round to ``value``.
+
+    >>> advantage_as_fraction(0.3 - 0.5), advantage_as_fraction(2 / 3 - 0.5)
+    (Fraction(-1, 5), Fraction(1, 6))
+    """
+    half = Fraction(1, 2)
+    fits = (c - half for c in _simple(Fraction(value) + half) if float(c) - 0.5 == value)
+    return next(fits, Fraction(value))
+
+
+def _simple(exact: Fraction) -> tuple[Fraction, Fraction]:
+    return Fraction(f"{float(exact):.{DECIMAL_DIGITS}g}"), exact.limit_denominator(LARGEST_DENOMINATOR)
 
 
 def _linear_program(centred: np.ndarray) -> np.ndarray | None:

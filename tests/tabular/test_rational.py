@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlhf.errors import InputError
-from tabular import exact
+from tabular import make_game, rational, solve
 
 HALF = Fraction(1, 2)
 
@@ -67,14 +67,14 @@ def rational_games(draw, max_size=4):
 
 def check_against_vertices(centred: list[list[Fraction]]) -> None:
     vertices = all_vertices(centred)
-    solution = exact.solve_exact(preference_of(centred))
+    solution = rational.solve_exact(preference_of(centred))
     assert min(solution.fractions) >= 0
     assert sum(solution.fractions) == 1
     assert max(payoff(centred, solution.fractions)) <= 0
     assert solution.unique == (len(vertices) == 1)
     if solution.unique:
         assert solution.fractions in vertices
-    assert tuple(exact._exact_simplex(centred)) in vertices
+    assert tuple(rational._exact_simplex(centred)) in vertices
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -98,15 +98,18 @@ def test_equals_the_published_fractions_of_real_preference_data(shared):
         with np.load(folder / f"{record['name']}.npz") as table:
             items, preference, nash = table["items"], table["P"], table["nash"]
             pairs = zip(table["num"].ravel().tolist(), table["den"].ravel().tolist(), strict=True)
-            rational = np.array([HALF + Fraction(*pair) for pair in pairs], object).reshape(preference.shape)
+            exact = np.array([HALF + Fraction(*pair) for pair in pairs], object).reshape(preference.shape)
         want = {name: Fraction(mass) for name, mass in record["exact_nash"].items()}
-        for matrix in (rational, preference):  # the floats are read back as the rationals they came from
-            solution = exact.solve_exact(matrix)
+        for matrix in (exact, preference):  # the floats are read back as the rationals they came from
+            solution = rational.solve_exact(matrix)
             assert {str(items[i]): mass for i, mass in enumerate(solution.fractions) if mass} == want
             assert solution.unique == record["exact_nash_unique"]
             assert solution.support.sum() == record["exact_support"]
             np.testing.assert_allclose(solution.policy, nash, atol=1e-15)
             assert 0 <= solution.exploitability < 1e-16
+        game = solve(make_game(preference, beta=0))  # as they are from the floats that a game holds
+        assert game.fractions == (solution.fractions,)
+        assert game.unique == (solution.unique,)
 
 
 ROCK_PAPER_SCISSORS = [[0.5, 0.0, 1.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.5]]
@@ -145,8 +148,8 @@ ROCK_PAPER_SCISSORS = [[0.5, 0.0, 1.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.5]]
     ],
 )
 def test_games_solved_by_hand(preference, want, unique):
-    solution = exact.solve_exact(preference)
-    assert exact.verify_exact(solution.fractions, exact.rational_game(preference))
+    solution = rational.solve_exact(preference)
+    assert rational.verify_exact(solution.fractions, rational.rational_game(preference))
     assert solution.unique is unique
     if want is not None:
         assert list(solution.fractions) == want
@@ -159,36 +162,36 @@ def test_random_floats_are_proved_and_their_support_is_odd(size):
     for _ in range(3):
         upper = np.triu(rng.random((size, size)), 1)
         preference = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(size)
-        solution = exact.solve_exact(preference)
-        entry = exact.rational_game(preference)
-        assert exact.verify_exact(solution.fractions, entry)
+        solution = rational.solve_exact(preference)
+        entry = rational.rational_game(preference)
+        assert rational.verify_exact(solution.fractions, entry)
         assert solution.unique
         assert solution.support.sum() % 2 == 1  # a skew matrix of even size is generically regular
         assert all(
             float(entry(i, j) + HALF) == preference[i, j] for i, j in itertools.combinations(range(size), 2)
         )
         if size <= 13:
-            assert tuple(exact._exact_simplex([[entry(i, j) for j in range(size)] for i in range(size)])) == (
-                solution.fractions
-            )
+            assert tuple(
+                rational._exact_simplex([[entry(i, j) for j in range(size)] for i in range(size)])
+            ) == (solution.fractions)
 
 
 def test_a_perturbed_policy_fails_the_certificate():
-    entry = exact.rational_game(ROCK_PAPER_SCISSORS)
+    entry = rational.rational_game(ROCK_PAPER_SCISSORS)
     third, tiny = Fraction(1, 3), Fraction(1, 10**40)
-    assert exact.verify_exact([third, third, third], entry)
-    assert not exact.verify_exact([third + tiny, third - tiny, third], entry)
-    assert not exact.verify_exact([third, third, third - tiny], entry)
-    assert not exact.verify_exact([Fraction(2), Fraction(-1), Fraction(0)], entry)
-    ties = exact.rational_game(np.full((2, 2), 0.5))
-    assert not exact.verify_exact([Fraction(2), Fraction(-1)], ties)
+    assert rational.verify_exact([third, third, third], entry)
+    assert not rational.verify_exact([third + tiny, third - tiny, third], entry)
+    assert not rational.verify_exact([third, third, third - tiny], entry)
+    assert not rational.verify_exact([Fraction(2), Fraction(-1), Fraction(0)], entry)
+    ties = rational.rational_game(np.full((2, 2), 0.5))
+    assert not rational.verify_exact([Fraction(2), Fraction(-1)], ties)
 
 
 @pytest.mark.parametrize("answer", [None, [0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 0.0, 1.0]])
 def test_recovers_when_the_linear_program_fails_or_misjudges_the_support(monkeypatch, answer):
     preference = [[0.5, 0, 1, 0.6], [1, 0.5, 0, 0.7], [0, 1, 0.5, 0.8], [0.4, 0.3, 0.2, 0.5]]
-    monkeypatch.setattr(exact, "_linear_program", lambda _: None if answer is None else np.array(answer))
-    solution = exact.solve_exact(preference)
+    monkeypatch.setattr(rational, "_linear_program", lambda _: None if answer is None else np.array(answer))
+    solution = rational.solve_exact(preference)
     assert list(solution.fractions) == [Fraction(1, 3)] * 3 + [0]
     assert solution.unique
 
@@ -197,15 +200,15 @@ def test_large_games_are_polished_and_say_that_they_are_not_proved(monkeypatch):
     rng = np.random.default_rng(1)
     upper = np.triu(rng.random((220, 220)), 1)
     preference = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(220)
-    solution = exact.solve_exact(preference)
+    solution = rational.solve_exact(preference)
     assert solution.fractions is None
     assert solution.unique is None
     assert solution.exploitability < 1e-14
     np.testing.assert_allclose(solution.policy.sum(), 1, rtol=1e-14)
     assert solution.policy.min() >= 0
-    monkeypatch.setattr(exact, "_linear_program", lambda _: None)
+    monkeypatch.setattr(rational, "_linear_program", lambda _: None)
     with pytest.raises(ArithmeticError, match="220 actions"):
-        exact.solve_exact(preference)
+        rational.solve_exact(preference)
 
 
 def test_floats_are_read_as_the_rationals_they_stand_for():
@@ -219,19 +222,19 @@ def test_floats_are_read_as_the_rationals_they_stand_for():
         (0.0, Fraction(0)),
         (1.0, Fraction(1)),
     ]:
-        assert exact.as_fraction(value, float(1 - want)) == want
+        assert rational.as_fraction(value, float(1 - want)) == want
     # a complement that does not match, or digits without a pattern, leave the binary value
-    assert exact.as_fraction(0.1, 0.9 + 1e-12) == Fraction(0.1)
+    assert rational.as_fraction(0.1, 0.9 + 1e-12) == Fraction(0.1)
     irrational = float(np.sqrt(2) - 1)
-    assert exact.as_fraction(irrational, 1 - irrational) == Fraction(irrational)
+    assert rational.as_fraction(irrational, 1 - irrational) == Fraction(irrational)
 
 
 def test_input_that_is_no_game_is_refused():
     with pytest.raises(InputError, match="must be 1"):
-        exact.solve_exact([[0.5, 0.9], [0.9, 0.5]])
+        rational.solve_exact([[0.5, 0.9], [0.9, 0.5]])
     with pytest.raises(InputError, match="solve one at a time"):
-        exact.solve_exact(np.full((2, 3, 3), 0.5))
+        rational.solve_exact(np.full((2, 3, 3), 0.5))
     with pytest.raises(InputError, match="shape"):
-        exact.solve_exact(np.full((2, 3), 0.5))
+        rational.solve_exact(np.full((2, 3), 0.5))
     with pytest.raises(InputError, match="finite"):
-        exact.solve_exact([[0.5, np.nan], [np.nan, 0.5]])
+        rational.solve_exact([[0.5, np.nan], [np.nan, 0.5]])

@@ -12,7 +12,7 @@ from tabular.bandits import Bandit, make_bandit
 from tabular.mdps.families import gridworld
 from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.run import run
+from tabular.runner import run
 from tabular.spaces.bounded import bounded_rewards
 
 BANDIT = make_bandit([1.0, 0.5, 0.2], np.log([0.1, 0.5, 0.4]), beta=0.1)
