@@ -97,8 +97,8 @@ def run(
       key: random key for sampled oracles; ``None`` is key 0.
       start: first policy in the space's representation; ``None`` is the reference.
       log_nash: the game's ``Solution`` or its ``[X, A]`` log-policy, for the metrics that need it.
-      measures: what to record, a metric or several; ``None`` is the duality gap, and where ``log_nash`` is given
-        KL to it.
+      measures: what to record, a metric or several; ``None`` is the duality gap, and KL to ``log_nash`` if it
+        is given.
       every: stride of the recording.
       make_space: ``make_space(game) -> PolicySpace``; keep the object to avoid recompilation.
       make_oracle: ``make_oracle(game, log_prob) -> Oracle``; likewise.
