@@ -35,13 +35,13 @@ class Cache:
     """
 
     def __init__(self, path: str | Path | None = None):
-        self._path = None if path is None else Path(path)
+        self.path = None if path is None else Path(path)
         self._answers: dict[str, float] = {}
-        if self._path is None:
+        if self.path is None:
             return
         try:
-            self._path.touch()
-            content = self._path.read_bytes()
+            self.path.touch()
+            content = self.path.read_bytes()
         except OSError as error:
             raise InputError(
                 f"the judge's cache {path} cannot be used ({error.strerror}); give a file that can be written"
@@ -74,18 +74,18 @@ class Cache:
           OSError: naming the file, if it cannot be written.
         """
         self._answers.update(answers)
-        if self._path is None or not answers:
+        if self.path is None or not answers:
             return
         lines = self._gap + b"".join(map(_write, answers.items()))
         try:
-            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 while lines:  # once, unless the disk fills up
                     lines = lines[os.write(file, lines) :]
             finally:
                 os.close(file)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from None
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         self._gap = b""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ KINDS = {
     "table": "table, the preferences of the enumerable language",
     "reward": "reward:FOLDER of a trained reward model",
     "pairwise": "pairwise:FOLDER of a trained pairwise model",
-    "python": "python:MODULE:FUNCTION, a function on lists of (prompt, first, second)",
+    "python": "python:MODULE:FUNCTION, a function that takes a list of (prompt, first, second) texts and "
+    "returns for each the probability that first is better",
 }
 
 
@@ -83,7 +85,7 @@ def find_function(place: str) -> Callable[..., Any]:
       place: ``module:function``, the module as an ``import`` statement has it.
 
     Raises:
-      InputError: if there is no such module, or nothing callable of that name in it.
+      InputError: if there is no such module, it raises, or nothing callable of that name is in it.
 
     >>> find_function("math:sqrt")(9.0)
     3.0
@@ -93,10 +95,12 @@ def find_function(place: str) -> Callable[..., Any]:
         raise InputError(f"the judge python:{place} cannot be read; give {KINDS['python']}")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+    except Exception as error:
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame[0]]
+        where = f" at {lines[-1].filename}:{lines[-1].lineno}" if len(lines) > 1 else ""
         raise InputError(
-            f"the module of the judge python:{place} cannot be imported ({error}); "
-            "start where Python finds it, or set PYTHONPATH"
+            f"the module of the judge python:{place} cannot be imported ({type(error).__name__}: {error}{where}); "
+            f"fix it, or start in the folder of {module.partition('.')[0]}"
         ) from None
     if not callable(found):
         raise InputError(f"the module {module} has no function {name}; give {KINDS['python']}")

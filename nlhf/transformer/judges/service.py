@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,9 @@ class Pair(NamedTuple):
 
 
 Function = Callable[[list[Pair]], Sequence[float]]
+SIGNATURE = "a list of (prompt, first, second) texts in, as many probabilities that first is better out"
+# mistakes of the code, which would be made again; what a service raises when it is busy is tried again
+MISTAKES = (TypeError, LookupError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError)
 
 
 class _Settings(NamedTuple):
@@ -75,8 +79,8 @@ def service(
     left behind, since Python cannot end it.
 
     Args:
-      function: as above; what it raises counts as a failed attempt, except for ``InputError``, which ends
-        the run.
+      function: as above. What it raises counts as a failed attempt, except for ``InputError`` and mistakes
+        of its code (``TypeError``, ``KeyError`` ...), which end the run at once, as does a wrong answer.
       decode: ``decode(ids) -> str``, of the tokenizer of the responses.
       batch: most pairs a call, >= 1.
       timeout: seconds an attempt may take, > 0.
@@ -89,7 +93,7 @@ def service(
 
     Raises:
       InputError: if a number is out of range or the cache cannot be used; from ``compare``, if the answer
-        is not one number in [0, 1] a pair after all attempts.
+        is not one number in [0, 1] a pair, or the function has a mistake.
       JudgeError: from ``compare``, if the function raises or is too slow in all attempts.
     """
     if not callable(function):
@@ -169,7 +173,7 @@ class _Client:
         )
 
     def _ask(self, pairs: list[Pair], rows: list[int]) -> list[float]:
-        """Ask until there is a valid answer, at most ``1 + retries`` times."""
+        """Ask until there is a valid answer, at most ``1 + retries`` times; a mistake is not asked for twice."""
         settings, failure = self.settings, ""
         for attempt in range(settings.retries + 1):
             if attempt:
@@ -177,22 +181,24 @@ class _Client:
             finished, answer = self._attempt(pairs)
             if isinstance(answer, InputError):
                 raise answer
-            if finished and not isinstance(answer, BaseException):
-                failure = _fault(answer, rows)
-                if not failure:
-                    return [float(value) for value in answer]
-                kind: type[Exception] = InputError
+            if not finished:
+                failure = f"gives no answer within {settings.timeout:g} s (timeout)"
+            elif isinstance(answer, BaseException):
+                failure = f"raises {type(answer).__name__} ({answer}) at {_place(settings.function, answer)}"
+                if isinstance(answer, MISTAKES):
+                    raise InputError(self._message(failure, rows)) from answer
+            elif wrong := _fault(answer, rows):
+                raise InputError(self._message(f"{wrong}, at {_place(settings.function)}", rows))
             else:
-                kind = JudgeError
-                failure = (
-                    f"raises {type(answer).__name__} ({answer})"
-                    if finished
-                    else (f"gives no answer within {settings.timeout:g} s")
-                )
+                return [float(value) for value in answer]
         times = f"{settings.retries + 1} time{'s' if settings.retries else ''}"
-        raise kind(
-            f"{settings.name} {failure}, asked {times} for rows {rows[0]} to {rows[-1]}; mend the judge, "
-            "or raise its timeout or retries, and start again: answers so far are kept by its cache file"
+        raise JudgeError(self._message(f"{failure}, asked {times}", rows))
+
+    def _message(self, failure: str, rows: list[int]) -> str:
+        kept = "" if self.cache.path is None else f"; answers so far are kept in {self.cache.path}"
+        return (
+            f"the judge {self.settings.name} {failure} (rows {rows[0]} to {rows[-1]}); fix it and start again: "
+            f"{SIGNATURE}{kept}"
         )
 
     def _attempt(self, pairs: list[Pair]) -> tuple[bool, Any]:
@@ -211,6 +217,17 @@ class _Client:
             return True, box.get(timeout=self.settings.timeout)
         except queue.Empty:
             return False, None
+
+
+def _place(function: Function, error: BaseException | None = None) -> str:
+    """File and line of a function, or of the line in its file where it raised, else where the error is from."""
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    frames = [] if error is None else traceback.extract_tb(error.__traceback__)[1:]  # the first is our call
+    own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
+    if frames:
+        last = (own or frames)[-1]
+        return f"{last.filename}:{last.lineno}"
+    return "code that is not Python's" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _fault(answer: Any, rows: list[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from nlhf.transformer.descent import move
 from nlhf.transformer.model import likelihood
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.responses import Responses, length
+from nlhf.transformer.runs.log import METRICS, read_lines
+from nlhf.transformer.runs.loop import Messages, run_steps
 from nlhf.transformer.tokens.tokenizer import Tokenizer
 
 Array = jax.Array
@@ -77,6 +80,8 @@ def pretrain(
     batch: int = 32,
     learning_rate: float = 3e-3,
     seed: int = 0,
+    folder: pathlib.Path | None = None,
+    messages: Messages | None = None,
 ) -> tuple[Any, np.ndarray]:
     """Train a model on texts, with Adam and a cosine schedule.
 
@@ -88,18 +93,35 @@ def pretrain(
       batch: texts a step.
       learning_rate: > 0, at its peak.
       seed: of the order.
+      folder: where checkpoints are kept, so that the same call resumes; ``None`` keeps nothing.
+      messages: what hears how far it is.
 
     Returns:
       The parameters and the loss of each step, in nats a token.
+
+    Raises:
+      SystemExit: if a signal stopped a run that has a folder; it is saved.
     """
     num_steps = check_whole("num_steps", num_steps)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, num_steps // 10 + 1, num_steps + 1)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     params = jax.tree.map(jnp.array, params)
-    model, losses = Trained(params, optimiser.init(params)), []
-    for index in range(num_steps):
+
+    def advance(index: int, model: Trained) -> tuple[Trained, dict[str, Array]]:
         rows = indices(seed, index * batch, len(texts.tokens), batch)
-        part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], texts)
-        model, value = step(model, part, config, optimiser)
-        losses.append(float(value))
-    return model.parameters, np.asarray(losses)
+        model, value = step(model, jax.tree.map(lambda leaf: leaf[rows], texts), config, optimiser)
+        return model, {"loss": value}
+
+    ended = run_steps(
+        folder,
+        Trained(params, optimiser.init(params)),
+        advance,
+        num_steps=num_steps,
+        config={"model": repr(config), "batch": batch, "learning_rate": learning_rate, "seed": seed},
+        keep=2,
+        messages=messages,
+    )
+    if ended.code:
+        raise SystemExit(ended.code)
+    lines = ended.log if folder is None else read_lines(folder / METRICS)
+    return ended.state.parameters, np.asarray([line["loss"] for line in lines])

@@ -324,7 +324,7 @@ def test_two_processes_of_which_one_was_killed_go_on_bit_by_bit(place):
     assert 0 not in codes, told
     assert log.read_bytes().count(b"\n") < 30
     told = run_processes([*words, "--out", str(place / "killed")], 2, 1)
-    assert "goes on after step" in told[0]
+    assert "resuming after step" in told[0]
     jax.tree.map(np.testing.assert_array_equal, policy(place / "killed"), policy(place / "whole"))
     assert log.read_bytes() == (place / "whole" / "metrics.jsonl").read_bytes()
 
@@ -351,9 +351,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(place):
         process.kill()
     assert time.monotonic() - begun < 10
     assert process.returncode == 143
-    assert "the same command goes on" in told
+    assert "the same command resumes" in told
     made = read_lines(log)[-1]["step"]
     done = subprocess.run([*words, "--steps", str(made + 1)], stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"goes on after step {made}" in done.stderr
+    assert f"resuming after step {made}" in done.stderr
     assert json.loads(log.read_text().splitlines()[-1])["step"] == made + 1

@@ -192,7 +192,7 @@ def test_a_stop_is_saved_and_resumed(trainers, tmp_path):
     step = log_lines(tmp_path)
     assert restore.find_steps(tmp_path / "checkpoints") == [step]
     assert trainers.run(tmp_path, "--steps", step + 1, *words) == 0
-    assert trainers.lines[0] == f"goes on after step {step}"
+    assert trainers.lines[0] == f"resuming after step {step}"
 
 
 def test_a_second_signal_ends_at_once(trainers, tmp_path):
@@ -245,7 +245,7 @@ def test_damaged_steps_are_passed_and_later_saves_happen(trainers, tmp_path):
     assert trainers.run(tmp_path / "run", "--steps", 9, *words) == 0
     assert trainers.lines[0].startswith("passed over step 6: leaf ")
     assert trainers.lines[1].startswith("passed over step 5: it cannot be loaded")
-    assert trainers.lines[2] == "goes on after step 4"
+    assert trainers.lines[2] == "resuming after step 4"
     assert trainers.lines[3] == "begins at 4"
     assert len(trainers.lines) == 5, "more was printed than the five lines"
     assert end(trainers) == expected
@@ -273,7 +273,7 @@ def test_a_full_disk_is_told_and_the_last_good_step_loads(trainers, tmp_path):
         subprocess.run(["umount", disk], check=True)
     assert trainers.run(tmp_path / "run") == 0  # with room, the same command ends as if nothing had happened
     resumed = end(trainers)
-    assert trainers.lines[0] == f"goes on after step {steps[-1]}"
+    assert trainers.lines[0] == f"resuming after step {steps[-1]}"
     assert trainers.run(tmp_path / "clean") == 0
     assert end(trainers) == resumed
 

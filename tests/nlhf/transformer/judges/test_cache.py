@@ -56,7 +56,7 @@ def test_a_flipped_bit_loses_its_line_and_changes_no_answer(tmp_path):
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_named(tmp_path):
     cache = Cache(tmp_path / "judge.jsonl")
-    cache._path = pathlib.Path("/dev/full")
+    cache.path = pathlib.Path("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
         cache.add(ANSWERS)
 

@@ -49,6 +49,13 @@ def test_what_is_no_judge_is_refused(text, message):
         parse_judge(text)
 
 
+def test_a_module_that_raises_is_named_with_its_line(tmp_path, monkeypatch):
+    (tmp_path / "my_broken_judge.py").write_text("import math\n\nmath.no_such_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"AttributeError: .* at .*my_broken_judge\.py:3\); fix it"):
+        find_function("my_broken_judge:judge")
+
+
 def test_a_function_is_found_by_its_module():
     assert find_function("nlhf.transformer.judges.parse:parse_judge") is parse_judge
 
@@ -59,7 +66,7 @@ def test_a_function_is_found_by_its_module():
         ("math", "cannot be read; give python:MODULE:FUNCTION"),
         ("math:sqrt(2)", "cannot be read"),
         ("../judges:ask", "cannot be read"),
-        ("no_such_module:ask", "cannot be imported .*set PYTHONPATH"),
+        ("no_such_module:ask", "cannot be imported .*start in the folder of no_such_module"),
         ("math:no_such_function", "module math has no function no_such_function"),
         ("math:pi", "module math has no function pi"),
     ],

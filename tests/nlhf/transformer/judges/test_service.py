@@ -116,30 +116,55 @@ def slow(answer):
     return answer
 
 
-FAILURES = {
-    "raises": (ConnectionError("refused"), JudgeError, r"Flaky raises ConnectionError \(refused\)"),
-    "slow": (slow, JudgeError, "Flaky gives no answer within 0.2 s"),
-    "nan": (lambda a: [*a[:-1], float("nan")], InputError, r"Flaky gives nan for row \d+, which is no prob"),
-    "range": (lambda a: [1.5, *a[1:]], InputError, "Flaky gives 1.5 for row 0"),
-    "count": (lambda a: a[1:], InputError, r"Flaky gives 8 answers .* to 9 pairs"),
-    "shape": (lambda a: [[value] for value in a], InputError, r"shape \[9, 1\]\) to 9 pairs"),
-    "words": (lambda a: ["first"] * len(a), InputError, r"Flaky gives .*first.* not numbers"),
-    "none": (lambda a: None, InputError, "Flaky gives"),
-    "ragged": (lambda a: [[1, 2], [1]], InputError, "not numbers"),
+BUSY = {
+    "raises": (ConnectionError("refused"), r"Flaky raises ConnectionError \(refused\) at .*test_service\.py:\d+"),
+    "slow": (slow, "Flaky gives no answer within 0.2 s"),
+}
+WRONG = {
+    "nan": (lambda a: [*a[:-1], float("nan")], r"Flaky gives nan for row \d+, which is no prob"),
+    "range": (lambda a: [1.5, *a[1:]], "Flaky gives 1.5 for row 0"),
+    "count": (lambda a: a[1:], r"Flaky gives 8 answers .* to 9 pairs"),
+    "shape": (lambda a: [[value] for value in a], r"shape \[9, 1\]\) to 9 pairs"),
+    "words": (lambda a: ["first"] * len(a), r"Flaky gives .*first.* not numbers"),
+    "none": (lambda a: None, "Flaky gives"),
+    "ragged": (lambda a: [[1, 2], [1]], "not numbers"),
+    "type": (TypeError("no number"), r"Flaky raises TypeError \(no number\)"),
+    "key": (KeyError("choices"), r"Flaky raises KeyError \('choices'\)"),
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", BUSY)
 def test_a_failure_is_tried_again_and_then_named(name):
-    failure, kind, message = FAILURES[name]
-    mends = Flaky([failure] * 2)
-    found = protocol.preferences(quick(mends, retries=2, timeout=0.2), BATCH)
+    failure, message = BUSY[name]
+    recovers = Flaky([failure] * 2)
+    found = protocol.preferences(quick(recovers, retries=2, timeout=0.2), BATCH)
     np.testing.assert_allclose(found, wanted(TEXTS), atol=1e-6)
-    assert len(mends.calls) == 3
+    assert len(recovers.calls) == 3
     fails = Flaky([failure] * 9)
-    with pytest.raises(kind, match=message + r".*asked 2 times for rows 0 to \d+; mend"):
+    with pytest.raises(JudgeError, match=message + r".*asked 2 times \(rows 0 to \d+\); fix it") as caught:
         protocol.preferences(quick(fails, retries=1, timeout=0.2), BATCH)
     assert len(fails.calls) == 2
+    assert "are kept" not in str(caught.value)  # there is no file
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mistake_is_named_at_once_with_its_place(name, tmp_path):
+    failure, message = WRONG[name]
+    fails = Flaky([failure])
+    kept = tmp_path / "answers.jsonl"
+    rest = r".* at .*test_service\.py:\d+ .*fix it and start again: a list of \(prompt, first, second\).*"
+    with pytest.raises(InputError, match=f"{message}{rest}answers so far are kept in {kept}"):
+        protocol.preferences(quick(fails, cache=kept), BATCH)
+    assert len(fails.calls) == 1
+
+
+def test_a_function_of_other_arguments_is_named_with_its_definition():
+    def takes_three(prompt, first, second):
+        return 0.5
+
+    line = takes_three.__code__.co_firstlineno
+    with pytest.raises(InputError, match=rf"missing 2 required .* at .*test_service\.py:{line} "):
+        protocol.preferences(quick(takes_three), BATCH)
 
 
 def test_what_was_answered_before_a_failure_is_kept(tmp_path):

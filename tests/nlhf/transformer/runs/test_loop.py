@@ -42,7 +42,7 @@ def test_a_run_in_parts_is_the_whole_run(tmp_path):
     told = []
     run(tmp_path / "parts", 3, told=told)
     ended = run(tmp_path / "parts", 5, told=told)
-    assert told == ["goes on after step 3"]
+    assert told == ["resuming after step 3"]
     np.testing.assert_array_equal(whole.state.total, ended.state.total)
     assert (ended.step, ended.code) == (5, 0)
     logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts")]
@@ -98,7 +98,7 @@ def test_another_layout_of_the_devices_is_told(tmp_path):
     told = []
     run(tmp_path, 1, layout="data=1")
     run(tmp_path, 2, layout="data=8", told=told)
-    assert told == ["goes on after step 1", "was saved on data=1, now data=8: bits may differ from here on"]
+    assert told == ["resuming after step 1", "was saved on data=1, now data=8: bits may differ from here on"]
 
 
 def test_other_settings_are_another_run(tmp_path):
