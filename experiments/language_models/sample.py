@@ -83,10 +83,9 @@ def held_out_prompts(run: pathlib.Path, base: Base) -> np.ndarray:
     Raises:
       InputError: if its data cannot be read.
     """
-    from experiments.language_models.train_data import load_data
+    from experiments.language_models.train_data import load_data, prompts_of
 
-    held_out = load_data(recorded(run), base, lambda text: None).held_out
-    return np.asarray(held_out if isinstance(held_out, np.ndarray) else held_out.first.prompt)
+    return prompts_of(load_data(recorded(run), base, lambda text: None).held_out)
 
 
 def recorded(run: pathlib.Path) -> Train:

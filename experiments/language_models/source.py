@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
+import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nlhf.errors import InputError
 
+if TYPE_CHECKING:
+    from nlhf.transformer.runs.loop import Messages
+
 RUN = "run.json"
 BASE = "base"
+ANSWERS = "judge.jsonl"  # what a function that judges has answered so far
 PRETRAINING = {"tiny": (400, 32), "small": (2000, 64)}  # steps and batch
+REPORT_EVERY = 10.0  # seconds between two lines about the pretraining
 STORIES, STORY_TOKENS = 4000, 192
 Say = Callable[[str], None]
 _TEXT, _WHOLE = (str,), (int,)
@@ -135,6 +142,9 @@ def load_base(
         loaded = _preset(preset, out / BASE, seed, say)
     elif is_run(model):
         loaded = load_policy(model, step=step, say=say, inside=inside)[0]
+    elif any(model.glob(f".{BASE}.*")) or (model / BASE).is_dir():
+        ready = f", or name its base, {model / BASE}" if (model / BASE).is_dir() else ""
+        raise InputError(f"{model}: is a run that has made no step yet; wait for its first checkpoint{ready}")
     else:
         loaded = _load(model)
     config = dataclasses.replace(loaded.config, dtype=dtype, remat=remat)
@@ -164,10 +174,12 @@ def tree_digest(tree: Any) -> str:
 
 
 def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
-    """Pretrain a preset on stories made by rule; the folder appears when it is whole."""
-    if folder.is_dir():
-        return _load(folder)
+    """Pretrain a preset on stories made by rule; the folder appears when it is whole.
+
+    Until then ``.base.pretraining`` beside it has the checkpoints, so that a stopped pretraining resumes.
+    """
     import jax
+    import jax.numpy as jnp
 
     from nlhf.transformer.data.stories import story
     from nlhf.transformer.model import decoder as model
@@ -177,15 +189,53 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
     from nlhf.transformer.weights.export import save_model
 
     config, tokenizer = preset(name), byte_tokenizer()
+    if folder.is_dir():
+        loaded = _load(folder)
+        if jax.tree.map(jnp.shape, loaded.params) != jax.tree.map(
+            jnp.shape, jax.eval_shape(lambda: model.init(jax.random.key(seed), config))
+        ):
+            raise InputError(f"{folder}: is not the preset {name}; give the preset it is, or another --out")
+        return loaded
     steps, batch = PRETRAINING[name]
-    say(f"pretrains the {name} model ({num_parameters(config):,} parameters) on stories made by rule")
+    say(
+        f"pretraining the {name} model ({num_parameters(config):,} parameters) on stories made by rule, "
+        f"{steps} steps, once for this folder"
+    )
     texts = encode_texts([" ".join(story(seed, index)) for index in range(STORIES)], tokenizer, STORY_TOKENS)
+    scratch = folder.with_name(f".{folder.name}.pretraining")
     params, losses = pretrain(
-        model.init(jax.random.key(seed), config), config, texts, num_steps=steps, batch=batch, seed=seed
+        model.init(jax.random.key(seed), config),
+        config,
+        texts,
+        num_steps=steps,
+        batch=batch,
+        seed=seed,
+        folder=scratch,
+        messages=_progress(steps, say),
     )
     say(f"pretrained: {losses[0]:.2f} to {losses[-10:].mean():.2f} nats a byte")
     save_model(folder, params, config, begin=tokenizer.begin, end=tokenizer.end)
+    shutil.rmtree(scratch, ignore_errors=True)
     return _load(folder)
+
+
+def _progress(steps: int, say: Say) -> Messages:
+    """Say every ten seconds how far the pretraining is, and about how long it still takes."""
+    began: list[tuple[float, int]] = []  # when the first step of this session, which compiles, was made
+    said = [time.monotonic()]
+
+    def step(made: int, values: Any, seconds: float) -> None:
+        now = time.monotonic()
+        began[:] = began or [(now, made)]
+        if now - said[0] >= REPORT_EVERY and made > began[0][1]:
+            left = (now - began[0][0]) / (made - began[0][1]) * (steps - made)
+            loss = f"{values['loss']:.2f} nats a byte"
+            say(f"pretraining: step {made} of {steps}, {loss}, about {left:.0f} s left")
+            said[0] = now
+
+    from nlhf.transformer.runs.loop import Messages
+
+    return Messages(say, step)
 
 
 def load_reference(

@@ -1,4 +1,4 @@
-"""``nlhf train``: check the settings, lock the folder, load, then go on from the newest checkpoint."""
+"""``nlhf train``: check the settings, lock the folder, load, then resume from the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from experiments.commands import Train
-from experiments.language_models.source import BASE, RUN, load_base, read_run, tree_digest
+from experiments.language_models.source import ANSWERS, BASE, RUN, load_base, read_run, tree_digest
 from experiments.output import records
 from experiments.output.lock import LOCK, acquire, release
 from experiments.output.result_folder import make_folder, remove_empty, write_files
@@ -36,7 +36,7 @@ JUDGE_TAKES_NONE = (  # options of the algorithms and their spaces
     *("updates", "rows", "step_size", "beta", "mixture", "optimism", "replay", "period", "num_inner"),
     *("temperature", "bias", "preferred", "regularisation", "lora"),
 )
-OURS = {RUN, LOCK, BASE}
+OURS = {RUN, LOCK, BASE, ANSWERS}
 
 
 def main(command: Train) -> int:
@@ -143,7 +143,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     from experiments.language_models import settings as lm_settings
     from experiments.language_models import train_steps
     from experiments.language_models.train_data import load_data, needs_pairs
-    from experiments.language_models.train_judge import DEFAULT, build_judge
+    from experiments.language_models.train_judge import DEFAULT, build_judge, find_judge
     from nlhf.transformer.judges.protocol import plain_errors
     from nlhf.transformer.model import sharding
     from nlhf.transformer.runs.loop import Messages, run_steps
@@ -159,6 +159,9 @@ def _train(command: Train, folder: pathlib.Path) -> int:
         name = "behaviour_cloning"
     if name is not None:
         chosen = lm_settings.hyper_parameters(command, name)
+        if not needs_pairs(command):
+            assert command.judge is not None
+            find_judge(command.judge)
     if command.preset is None and command.model is None:
         command = dataclasses.replace(command, preset="tiny")
     settings = records.encode(dataclasses.replace(command, out=folder))
@@ -205,7 +208,9 @@ def _train(command: Train, folder: pathlib.Path) -> int:
             judge, traceable = None, True
             if not needs_pairs(command):
                 assert command.judge is not None
-                judge, traceable = build_judge(command.judge, base)
+                judge, traceable = build_judge(
+                    command.judge, base, folder / ANSWERS if command.process == 0 else None
+                )
                 if traceable:
                     now["judge"] = tree_digest(judge)
             run = train_steps.preference_run(command, name, chosen, base, data, judge, traceable, placing)
@@ -226,13 +231,16 @@ def _train(command: Train, folder: pathlib.Path) -> int:
                 best=Best(*run.best),
                 position=lambda made: made * command.batch,
                 tensorboard=command.tensorboard,
+                start=run.start,
                 layout=" ".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
                 messages=Messages(report.line, report.step),
             )
         finally:
             report.close()
     if ended.code:
-        _say(f"stopped at step {ended.step} of {command.steps} and saved; the same command goes on")
+        _say(f"stopped at step {ended.step} of {command.steps} and saved; the same command resumes")
+    elif ended.step > command.steps or not report.last:
+        _say(f"{folder}: has made {ended.step} steps already; give --steps above {ended.step} to train on")
     else:
         _say(f"{folder}: step {ended.step} of {command.steps}; {report.last}")
     return ended.code
@@ -262,7 +270,7 @@ def _check_folder(folder: pathlib.Path, settings: dict[str, Any]) -> None:
 
 
 def _check_content(folder: pathlib.Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with other weights or rows behind the same paths."""
+    """Refuse to resume with other weights or rows behind the same paths."""
     names = {"model": "the weights of the base model", "data": "the rows", "judge": "the judge"}
     changed = [names[each] for each in names if before and before[each] != now[each]]
     if changed:
@@ -273,18 +281,29 @@ def _check_content(folder: pathlib.Path, before: dict[str, Any], now: dict[str, 
 
 
 def _write_settings(folder: pathlib.Path, settings: dict[str, Any], content: dict[str, Any]) -> None:
-    """Say what run this is, once all that it needs could be read: a mistake in a command leaves no trace."""
+    """Say what run this is, once all that it needs could be read: a mistake in a command leaves no trace.
+
+    A run that is resumed keeps its record but for the settings that may change; steps that were made stay.
+    """
+    from nlhf.transformer.runs.loop import CHECKPOINTS
+    from nlhf.transformer.runs.restore import find_steps
+
+    record: dict[str, Any] = {"kind": "train", "settings": settings, "content": content}
     if (folder / RUN).exists():
-        return
-    record = json.dumps({"kind": "train", "settings": settings, "content": content}, indent=2) + "\n"
-    write_files(folder, {RUN: record.encode()})
+        before = read_run(folder)
+        made = max(find_steps(folder / CHECKPOINTS), default=0)
+        free = {name: settings[name] for name in FREE} | {"steps": max(made, settings["steps"])}
+        record = {**before, "settings": {**before["settings"], **free}}
+        if record == before:
+            return
+    write_files(folder, {RUN: (json.dumps(record, indent=2) + "\n").encode()})
 
 
 class _Report:
     """A bar on a terminal, a line now and then in a log."""
 
     def __init__(self, command: Train, name: str | None) -> None:
-        self.command, self.name, self.last = command, name, "nothing left to do"
+        self.command, self.name, self.last = command, name, ""
         self.bar: Any = None
         self.began = time.monotonic()
 
@@ -297,11 +316,11 @@ class _Report:
     def step(self, made: int, values: Any, seconds: float) -> None:
         """Show how far the run is."""
         c = self.command
-        tokens = c.batch * c.response_length * num_responses(c, self.name, values)
+        tokens = c.batch * c.response_length * num_responses(c, self.name, values) if made else 0
         shown = {key: f"{value:.3g}" for key, value in values.items() if key not in ("queries", "length")}
         if shown:
             self.last = ", ".join(f"{key} {value}" for key, value in shown.items())
-        rate = f"{tokens / max(seconds, 1e-9):.3g} tokens/s"
+        rate = f"{tokens / max(seconds, 1e-9):.3g} tokens/s" if made else "before training"
         if sys.stderr is None or not sys.stderr.isatty():
             if shown or made == c.steps:
                 _say(f"step {made} of {c.steps}: {self.last} ({rate})")

@@ -52,7 +52,7 @@ def load_data(command: Train, base: Base, say: Say) -> Data:
             f"{command.prompt_length + command.response_length} tokens, but the model's context is {room}; "
             "shorten either"
         )
-    source = _rows(command, pairs, say)
+    source = _rows(command, pairs, base.tokenizer.name, say)
     template = find_template(command.template, base.tokenizer)
     if pairs:
         encoded = encode_comparisons(
@@ -83,9 +83,27 @@ def load_data(command: Train, base: Base, say: Say) -> Data:
         )
     order = permutation(command.seed, 0, num)
     parts = [order[command.held_out :], order[: command.held_out]]
-    return Data(
+    found = Data(
         *[jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[part], encoded.data) for part in parts]
     )
+    if common := num_common(found.held_out, found.train):
+        say(
+            f"warning: {common} of the {command.held_out} held-out prompts are trained on too; results on "
+            "them may flatter"
+        )
+    return found
+
+
+def prompts_of(data: Any) -> np.ndarray:
+    """Return the prompts ``[N, P]`` of prompts or labelled pairs."""
+    return np.asarray(data if isinstance(data, np.ndarray) else data.first.prompt)
+
+
+def num_common(held_out: Any, train: Any) -> int:
+    """Return how many rows of the first have a prompt that is in the second too, however padded."""
+    ours, theirs = ([tuple(row[row >= 0].tolist()) for row in prompts_of(data)] for data in (held_out, train))
+    known = set(theirs)
+    return sum(row in known for row in ours)
 
 
 def needs_pairs(command: Train) -> bool:
@@ -93,15 +111,16 @@ def needs_pairs(command: Train) -> bool:
     return command.mode != "preference" or command.judge == "data"
 
 
-def _rows(command: Train, pairs: bool, say: Say) -> Any:
+def _rows(command: Train, pairs: bool, tokenizer: str, say: Say) -> Any:
     from nlhf.transformer.data.files import load
     from nlhf.transformer.data.rows import check_preference, check_prompt
     from nlhf.transformer.data.stories import story
+    from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
     if command.data is None:
         if pairs:
             raise InputError(f"--mode {command.mode} learns from labelled pairs; give them with --data")
-        if command.model is not None:
+        if tokenizer != byte_tokenizer().name:
             raise InputError("a pretrained model is asked about prompts of its own; give them with --data")
         return [{"prompt": story(STORY_SEED + command.seed, index)[0]} for index in range(NUM_STORIES)]
     path = pathlib.Path(command.data)
@@ -111,6 +130,6 @@ def _rows(command: Train, pairs: bool, say: Say) -> Any:
         return open_built(path)
     check = check_preference if pairs else check_prompt
     rows, report = load(path, check, skip_bad=command.skip_bad)
-    if str(report):
+    if report.kept < report.read or report.duplicate_ids or report.both_orders:
         say(f"{path}: {report}")
     return rows

@@ -8,17 +8,44 @@ from typing import Any
 from experiments.language_models.source import Base, Say, load_reference, read_run
 from experiments.language_models.train_state import TrainState
 from nlhf.errors import InputError
+from nlhf.transformer.judges.parse import Choice, find_function, parse_judge
 from nlhf.transformer.judges.protocol import Judge
 
 DEFAULT = "population:sentiment,diversity,dialogue,short_sentences,short_words"
 
 
-def build_judge(text: str, base: Base) -> tuple[Judge, bool]:
-    """Make the judge of a text such as ``population:sentiment=2,dialogue``.
+def find_judge(text: str) -> Choice:
+    """Look for the judge of a text such as ``population:sentiment=2,dialogue``, before anything slow.
 
     Args:
       text: as ``nlhf.transformer.judges.parse.KINDS`` shows.
+
+    Raises:
+      InputError: if there is no such judge, function or run.
+    """
+    choice = parse_judge(text)
+    if choice.kind == "python":
+        find_function(choice.place)
+    elif choice.kind == "table":
+        raise InputError(
+            "the judge table knows the enumerable language only; see nlhf reproduce language-nash"
+        )
+    elif choice.kind in ("reward", "pairwise"):
+        mode = read_run(pathlib.Path(choice.place))["settings"]["mode"]
+        if mode != choice.kind:
+            raise InputError(
+                f"{choice.place}: is a run of --mode {mode}, but the judge is {choice.kind}; name another run"
+            )
+    return choice
+
+
+def build_judge(text: str, base: Base, answers: pathlib.Path | None = None) -> tuple[Judge, bool]:
+    """Make the judge of a text.
+
+    Args:
+      text: as in ``find_judge``.
       base: the model whose responses are judged.
+      answers: file that keeps what a function answers.
 
     Returns:
       The judge, and whether it is JAX code, so that a whole step may be compiled.
@@ -27,20 +54,15 @@ def build_judge(text: str, base: Base) -> tuple[Judge, bool]:
       InputError: if there is no such judge, or it does not read this model's tokens.
     """
     from nlhf.transformer.judges import pairwise_model, reward_model
-    from nlhf.transformer.judges.parse import find_function, parse_judge
     from nlhf.transformer.judges.population import population
     from nlhf.transformer.judges.service import service
 
-    choice = parse_judge(text)
+    choice = find_judge(text)
     decode = base.tokenizer.decode
     if choice.kind == "population":
         return population(tuple(choice.weights), decode, weights=list(choice.weights.values())), False
     if choice.kind == "python":
-        return service(find_function(choice.place), decode, name=choice.place), False
-    if choice.kind == "table":
-        raise InputError(
-            "the judge table knows the enumerable language only; see nlhf reproduce language-nash"
-        )
+        return service(find_function(choice.place), decode, name=choice.place, cache=answers), False
     params, config = load_judge(pathlib.Path(choice.place), choice.kind, base)
     maker = reward_model if choice.kind == "reward" else pairwise_model
     return maker.judge(params, config), True
@@ -65,11 +87,6 @@ def load_judge(run: pathlib.Path, kind: str, base: Base, say: Say = lambda text:
     from nlhf.transformer.runs.loop import CHECKPOINTS
     from nlhf.transformer.runs.restore import read
 
-    settings = read_run(run)["settings"]
-    if settings["mode"] != kind:
-        raise InputError(
-            f"{run}: is a run of --mode {settings['mode']}, but the judge is {kind}; name another run"
-        )
     own = load_reference(run, say=say)
     if own.config.vocabulary != base.config.vocabulary:
         raise InputError(

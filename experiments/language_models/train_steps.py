@@ -27,6 +27,7 @@ from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import Frame, components, frame
 from nlhf.transformer.responses import Responses, flat, length, pair
 
+START = 2**31 - 1  # the index of no step, for the draws of the evaluation before the first
 Values = dict[str, Any]
 Step = Callable[[int, TrainState], tuple[TrainState, Values]]
 
@@ -37,11 +38,13 @@ class Run(NamedTuple):
     Attributes:
       state: at step 0.
       step: makes the next one.
+      start: measures the one at step 0.
       best: the value by which the best checkpoint is chosen, and whether large is good.
     """
 
     state: TrainState
     step: Step
+    start: Callable[[TrainState], Values]
     best: tuple[str, bool]
 
 
@@ -142,6 +145,15 @@ def preference_run(
     if judge is None or traceable:
         step = jax.jit(step, donate_argnums=1)  # the old state's memory becomes the new one's
 
+    def measure(index: int, state: Any) -> Values:
+        held_out = _own(data.held_out, placing)
+        if judge is None:
+            return judge_pairs(fixed, space, state.policy, held_out)
+        draw_key = jax.random.fold_in(jax.random.key(command.seed + 1), index)
+        return compare_with_reference(
+            draw_key, fixed, space, state.policy, judge, held_out, command.response_length, end
+        )
+
     def advance(index: int, state: TrainState) -> tuple[TrainState, Values]:
         rows, numbers = _rows(command, data.train, index, placing)
         if judge is None:
@@ -160,26 +172,14 @@ def preference_run(
         new, info = step(jax.random.fold_in(state.key, index), state.algorithm, oracle, space)
         values: Values = {"queries": info.queries}
         if (index + 1) % command.evaluate_every == 0 or index + 1 == command.steps:
-            if judge is None:
-                values |= judge_pairs(fixed, space, new.policy, _own(data.held_out, placing))
-            else:
-                values |= compare_with_reference(
-                    jax.random.fold_in(jax.random.key(command.seed + 1), index),
-                    fixed,
-                    space,
-                    new.policy,
-                    judge,
-                    _own(data.held_out, placing),
-                    command.response_length,
-                    end,
-                )
+            values |= measure(index, new)
         return TrainState(new, state.key), values
 
     if judge is not None:
         best = ("win_rate", True)
     else:
         best = ("nll", False) if command.mode == "sft" else ("accuracy", True)
-    return Run(placing.state(state), advance, best)
+    return Run(placing.state(state), advance, lambda state: measure(START, state.algorithm), best)
 
 
 def compare_with_reference(
@@ -263,7 +263,10 @@ def judge_run(command: Train, base: Base, data: Data, placing: Placing) -> Run:
         new, value = training.step(key, state.algorithm, given(placing.rows(rows)), loss, moved)
         values: Values = {"loss": value}
         if (index + 1) % command.evaluate_every == 0 or index + 1 == command.steps:
-            values["accuracy"] = training.agreement(maker.judge(new.parameters, base.config), data.held_out)
+            values |= measure(new)
         return TrainState(new, state.key), values
 
-    return Run(placing.state(state), advance, ("accuracy", True))
+    def measure(trained: Any) -> Values:
+        return {"accuracy": training.agreement(maker.judge(trained.parameters, base.config), data.held_out)}
+
+    return Run(placing.state(state), advance, lambda state: measure(state.algorithm), ("accuracy", True))

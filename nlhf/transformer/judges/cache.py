@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,14 +22,14 @@ def digest(parts: Sequence[str]) -> str:
 
 
 class Cache:
-    """A mapping ``key -> probability`` that writes what is added behind a file, one JSON object a line.
+    """A mapping ``key -> probability`` that appends what is added to a file, one JSON object a line.
 
     Every line carries a check of its own: one that was cut by a kill, or damaged, is forgotten and asked for
     again, never read as another answer. Lines are appended by one call of the system each time, so that
     two runs may share a file.
 
     Args:
-      path: of the file, made if absent; ``None`` keeps nothing on disk.
+      path: of the file, made by the first answer if absent; ``None`` keeps nothing on disk.
 
     Raises:
       InputError: if the file cannot be read or written.
@@ -40,8 +41,12 @@ class Cache:
         if self.path is None:
             return
         try:
-            self.path.touch()
-            content = self.path.read_bytes()
+            found = self.path.exists()
+            content = self.path.read_bytes() if found else b""
+            place = self.path if found else self.path.parent
+            if not os.access(place, os.W_OK):
+                number = errno.EACCES if place.exists() else errno.ENOENT
+                raise OSError(number, os.strerror(number))
         except OSError as error:
             raise InputError(
                 f"the judge's cache {path} cannot be used ({error.strerror}); give a file that can be written"

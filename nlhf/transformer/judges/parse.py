@@ -99,8 +99,8 @@ def find_function(place: str) -> Callable[..., Any]:
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame[0]]
         where = f" at {lines[-1].filename}:{lines[-1].lineno}" if len(lines) > 1 else ""
         raise InputError(
-            f"the module of the judge python:{place} cannot be imported ({type(error).__name__}: {error}{where}); "
-            f"fix it, or start in the folder of {module.partition('.')[0]}"
+            f"the module of the judge python:{place} cannot be imported ({type(error).__name__}: "
+            f"{error}{where}); fix it, or start in the folder of {module.partition('.')[0]}"
         ) from None
     if not callable(found):
         raise InputError(f"the module {module} has no function {name}; give {KINDS['python']}")

@@ -45,7 +45,15 @@ class Pair(NamedTuple):
 Function = Callable[[list[Pair]], Sequence[float]]
 SIGNATURE = "a list of (prompt, first, second) texts in, as many probabilities that first is better out"
 # mistakes of the code, which would be made again; what a service raises when it is busy is tried again
-MISTAKES = (TypeError, LookupError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError)
+MISTAKES = (
+    TypeError,
+    LookupError,
+    AttributeError,
+    NameError,
+    AssertionError,
+    ImportError,
+    NotImplementedError,
+)
 
 
 class _Settings(NamedTuple):
@@ -173,7 +181,7 @@ class _Client:
         )
 
     def _ask(self, pairs: list[Pair], rows: list[int]) -> list[float]:
-        """Ask until there is a valid answer, at most ``1 + retries`` times; a mistake is not asked for twice."""
+        """Ask until there is a valid answer, at most ``1 + retries`` times; a mistake ends it at once."""
         settings, failure = self.settings, ""
         for attempt in range(settings.retries + 1):
             if attempt:
@@ -197,8 +205,8 @@ class _Client:
     def _message(self, failure: str, rows: list[int]) -> str:
         kept = "" if self.cache.path is None else f"; answers so far are kept in {self.cache.path}"
         return (
-            f"the judge {self.settings.name} {failure} (rows {rows[0]} to {rows[-1]}); fix it and start again: "
-            f"{SIGNATURE}{kept}"
+            f"the judge {self.settings.name} {failure} (rows {rows[0]} to {rows[-1]}); fix it and start "
+            f"again: {SIGNATURE}{kept}"
         )
 
     def _attempt(self, pairs: list[Pair]) -> tuple[bool, Any]:
@@ -220,7 +228,7 @@ class _Client:
 
 
 def _place(function: Function, error: BaseException | None = None) -> str:
-    """File and line of a function, or of the line in its file where it raised, else where the error is from."""
+    """File and line of a function, or of the line in its file where it raised, else of the error."""
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     frames = [] if error is None else traceback.extract_tb(error.__traceback__)[1:]  # the first is our call
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]

@@ -47,8 +47,8 @@ class Messages(NamedTuple):
 
     Attributes:
       line: ``line(text)``, something worth a line: a resume, a warning.
-      step: ``step(index, values, seconds)`` after each step; ``index`` counts from 1, and is 0 for the values at
-        the start.
+      step: ``step(index, values, seconds)`` after each step; ``index`` counts from 1, and is 0 for the
+        values at the start.
     """
 
     line: Callable[[str], None]
@@ -81,8 +81,8 @@ def run_steps(
     """Make steps until there are ``num_steps``, from the newest intact checkpoint on if there is one.
 
     Args:
-      folder: of the run; the caller holds its lock. ``None`` keeps everything in memory: nothing is saved, and
-        signals have their usual effect.
+      folder: of the run; the caller holds its lock. ``None`` keeps everything in memory: nothing is saved,
+        and signals have their usual effect.
       state: at step 0, with the shardings that it shall have.
       step: ``step(index, state) -> (state, values)``, index from 0; values are numbers to be logged.
       num_steps: of the whole run, all sessions together.

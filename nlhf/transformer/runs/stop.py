@@ -52,7 +52,9 @@ class Stop:
             signal.signal(each, signal.SIG_DFL)
         name = signal.Signals(number).name
         # not print: we may have interrupted one
-        os.write(2, f"nlhf: {name}: saving after this step, then ending; a second signal ends at once\n".encode())
+        os.write(
+            2, f"nlhf: {name}: saving after this step, then ending; a second signal ends at once\n".encode()
+        )
 
     @property
     def requested(self) -> bool:

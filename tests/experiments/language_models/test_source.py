@@ -1,6 +1,9 @@
 """What a run started from is pinned: weights, rows and judge; what says so in a folder may be anything."""
 
+import functools
 import json
+import os
+import signal
 import types
 
 import jax
@@ -10,13 +13,14 @@ from lm_runs import CONFIG, add_checkpoint, command, make_base, pairs, prompts, 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from experiments.language_models import sample as sample_text
-from experiments.language_models import train, train_steps
+from experiments.language_models import source, train, train_steps
 from experiments.language_models.source import load_policy, load_reference, read_run
 from experiments.language_models.train_state import PolicyPart, TrainState
 from nlhf.errors import InputError
 from nlhf.policies import Trained
 from nlhf.transformer.judges import reward_model
 from nlhf.transformer.runs import loop
+from nlhf.transformer.runs import pretrain as pretraining
 from nlhf.transformer.weights.export import save_model
 from nlhf.transformer.weights.load import load_model
 
@@ -56,6 +60,37 @@ def test_a_run_goes_on_with_what_it_began_with_only(place):
     del record["content"]  # of a version that did not keep it
     (place / "run" / "run.json").write_text(json.dumps(record))
     assert train.main(command(place)) == 0
+
+
+def test_a_pretraining_that_was_stopped_resumes(tmp_path, monkeypatch):
+    monkeypatch.setitem(source.PRETRAINING, "tiny", (3, 2))
+    monkeypatch.setattr(source, "STORIES", 8)
+    monkeypatch.setattr(source, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(pretraining, "run_steps", functools.partial(pretraining.run_steps, save_every=1))
+
+    def load(folder, say):
+        return source.load_base("tiny", None, folder, "float32", False, 0, say)
+
+    def stops(line):
+        said.append(line)
+        if "step 2 of 3" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    said = []
+    whole = load(tmp_path / "whole", said.append)
+    assert any("pretraining: step 2 of 3" in line and "s left" in line for line in said)
+    with pytest.raises(SystemExit) as stopped:
+        load(tmp_path / "parts", stops)
+    assert stopped.value.code == 143
+    with pytest.raises(InputError, match="is a run that has made no step yet; wait"):
+        source.load_base(None, tmp_path / "parts", None, "float32", False, 0, print)
+    said.clear()
+    parts = load(tmp_path / "parts", said.append)
+    assert "resuming after step 2" in said
+    jax.tree.map(np.testing.assert_array_equal, whole.params, parts.params)
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["base"]
+    with pytest.raises(InputError, match="is not the preset small"):
+        source.load_base("small", None, tmp_path / "parts", "float32", False, 0, print)
 
 
 def test_a_judge_that_was_trained_on_is_another_one(place):

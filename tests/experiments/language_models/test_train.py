@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ from experiments.cli import main
 from experiments.commands import Train
 from experiments.language_models import settings as lm_settings
 from experiments.language_models import train, train_steps
-from experiments.language_models.source import load_policy
+from experiments.language_models.source import load_base, load_policy, read_run
+from experiments.language_models.train_data import load_data
 from experiments.output.lock import BusyError, acquire, release
 from nlhf.algorithms import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
@@ -43,17 +45,26 @@ def equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(place):
+def test_a_run_that_is_continued_is_the_run_that_was_not_interrupted(place, capsys):
     assert train.main(command(place, steps=3)) == 0
     assert train.main(command(place, steps=1, out=place / "parts")) == 0
     assert train.main(command(place, steps=3, out=place / "parts")) == 0
     equal(policy(place / "run"), policy(place / "parts"))
     lines = read_lines(place / "run" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    assert abs(lines[0]["kl"]) < 1e-5  # the start of both curves: the reference against itself
     assert {"win_rate", "kl", "length"} <= set(lines[-1])
     # the first part ended, and hence was evaluated, at its own last step; all else is equal, byte by byte
     others = read_lines(place / "parts" / "metrics.jsonl")
-    assert others[1:] == lines[1:]
+    assert others[:1] + others[2:] == lines[:1] + lines[2:]
+    # the record of an extended run says how long it is, and no shorter command takes that back
+    assert read_run(place / "parts")["settings"] == read_run(place / "run")["settings"] | {
+        "out": str(place / "parts")
+    }
+    capsys.readouterr()
+    assert train.main(command(place, steps=2, out=place / "parts")) == 0
+    assert "has made 3 steps already; give --steps above 3 to train on" in capsys.readouterr().err
+    assert read_run(place / "parts")["settings"]["steps"] == 3
     _, reference = load_policy(place / "run")
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), policy(place / "run"), reference.params)
     assert max(jax.tree.leaves(moved)) > 0
@@ -139,7 +150,6 @@ def test_the_loss_of_labelled_pairs_falls(place):
         ({"preset": "tiny"}, "give one of them"),
         ({"process": 1}, "--process is 1"),
         ({"processes": 2, "model": None}, "pretrained by one process"),
-        ({"data": None}, "give them with --data"),
         ({"judge": "population:beauty"}, "no criterion 'beauty'"),
         ({"judge": "table"}, "enumerable language"),
         ({"mesh": "data=3"}, "3 x 1 x 1 = 3 devices"),
@@ -169,6 +179,54 @@ def test_malformed_rows_are_refused_by_line_and_left_out_on_request(place, row, 
         stream.write(row + "\n")
     with pytest.raises(InputError, match=message):
         train.main(command(place, data=path))
+
+
+def test_a_model_of_other_tokens_has_no_prompts_of_its_own(place):
+    base = load_base(None, place / "base", None, "float32", False, 0, print)
+    named = base._replace(tokenizer=base.tokenizer._replace(name="theirs"))
+    with pytest.raises(InputError, match="give them with --data"):
+        load_data(command(place, data=None), named, print)
+
+
+def test_held_out_prompts_that_are_trained_on_are_counted(place):
+    base = load_base(None, place / "base", None, "float32", False, 0, print)
+    said = []
+    prompts(place / "prompts.jsonl")
+    load_data(command(place), base, said.append)
+    assert said == ["data: 12 of 12 rows kept"]
+    write_rows(place / "twice.jsonl", [{"prompt": f"Story {index // 6}:"} for index in range(12)])
+    load_data(command(place, data=place / "twice.jsonl"), base, said.append)
+    assert said[-1].startswith("warning: 4 of the 4 held-out prompts are trained on too")
+
+
+def test_the_judge_is_looked_for_before_the_model_is_loaded(place, monkeypatch):
+    monkeypatch.setattr(train, "load_base", lambda *_, **__: pytest.fail("loaded first"))
+    for judge, message in (
+        ("gpt4", "no judge 'gpt4'"),
+        ("python:my_judge.judge", "cannot be read; give python:MODULE:FUNCTION"),
+        ("python:no_such_module:judge", "cannot be imported"),
+        (f"reward:{place}", "name the folder of a run"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train.main(command(place, judge=judge))
+    assert not (place / "run").exists()
+
+
+def test_answers_of_a_judge_are_kept_in_the_folder(place, monkeypatch):
+    asked = []
+
+    def judge(pairs):
+        if len(asked) > 2:
+            raise KeyError("choices")
+        asked.append(pairs)
+        return [0.5] * len(pairs)
+
+    monkeypatch.setitem(sys.modules, "my_judge", types.SimpleNamespace(judge=judge))
+    run = command(place, judge="python:my_judge:judge", steps=50)
+    with pytest.raises(InputError, match=r"KeyError .*test_train\.py:\d+ .*are kept in .*run/judge\.jsonl"):
+        train.main(run)
+    kept = (place / "run" / "judge.jsonl").read_text().count("\n")
+    assert kept == sum(len(pairs) for pairs in asked)
 
 
 def test_every_number_has_an_effect_or_is_refused(place):
@@ -228,10 +286,10 @@ def test_the_responses_that_a_step_draws_are_counted():
 def test_a_mistake_in_a_command_leaves_no_run_behind(place):
     with pytest.raises(InputError, match="cannot be read"):
         train.main(command(place, data=place / "promts.jsonl"))
-    assert os.listdir(place / "run") == []
+    assert not (place / "run").exists()
     with pytest.raises(InputError, match="take one of vpo, cpl, dpo"):
         train.main(command(place, judge="data", data=place / "pairs.jsonl"))
-    assert os.listdir(place / "run") == []
+    assert not (place / "run").exists()
 
 
 def test_foreign_folders_are_left_alone(place):
@@ -298,7 +356,9 @@ def test_two_processes_are_one_run(place):
     run_processes([*words, "--out", str(place / "one")], 1, 2)
     two, one = (policy(place / name) for name in ("two", "one"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), two, one)
-    assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), two, load_base(place)))) > 1e-4
+    assert (
+        max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), two, first_weights(place)))) > 1e-4
+    )
     for name in ("win_rate", "kl"):
         logs = [
             [line[name] for line in read_lines(place / each / "metrics.jsonl")] for each in ("two", "one")
@@ -327,10 +387,6 @@ def test_two_processes_of_which_one_was_killed_go_on_bit_by_bit(place):
     assert "resuming after step" in told[0]
     jax.tree.map(np.testing.assert_array_equal, policy(place / "killed"), policy(place / "whole"))
     assert log.read_bytes() == (place / "whole" / "metrics.jsonl").read_bytes()
-
-
-def load_base(place):
-    return load_policy(place / "one")[1].params
 
 
 @pytest.mark.slow

@@ -117,7 +117,10 @@ def slow(answer):
 
 
 BUSY = {
-    "raises": (ConnectionError("refused"), r"Flaky raises ConnectionError \(refused\) at .*test_service\.py:\d+"),
+    "raises": (
+        ConnectionError("refused"),
+        r"Flaky raises ConnectionError \(refused\) at .*test_service\.py:\d+",
+    ),
     "slow": (slow, "Flaky gives no answer within 0.2 s"),
 }
 WRONG = {

@@ -27,7 +27,7 @@ def test_a_signal_sets_a_flag_and_leaves_the_second_its_default(number, code, ca
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    assert "saving after this step, then ending" in capfd.readouterr().err
+    assert f"nlhf: {number.name}: saving after this step, then ending" in capfd.readouterr().err
 
 
 def test_outside_the_main_thread_there_is_nothing_to_handle():
