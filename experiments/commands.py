@@ -159,8 +159,9 @@ class Train:
     judge: Annotated[str | None, arg(metavar="JUDGE", help_behavior_hint="(default: all five criteria)")] = (
         None
     )
-    """population:NAME[=WEIGHT],...; reward:RUN; pairwise:RUN; python:MODULE:FUNCTION; or data: the labels of
-    the rows, offline."""
+    """population:NAME[=WEIGHT],...; reward:RUN; pairwise:RUN; python:MODULE:FUNCTION, a function of yours
+    that takes a list of (prompt, first, second) texts and returns for each the probability that first is
+    better, looked for in the working directory too; or data: the labels of the rows, offline."""
     mesh: Annotated[
         str | None, arg(metavar="data=N,fsdp=N,tensor=N", help_behavior_hint="(default: all devices as data)")
     ] = None
