@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +22,9 @@ import numpy as np
 import optax
 
 from nlhf import logspace
-from nlhf.base import Claim
+from nlhf.base import Algorithm, Claim
 from proofs_checks import bound as bounds
+from proofs_checks.assumptions import step_size_of
 from proofs_checks.claims import VARIANTS, claims_of
 from tabular.families import rock_paper_scissors
 from tabular.games import Game
@@ -63,11 +65,13 @@ class Problem(NamedTuple):
       weight: ``[N, C]`` which of the variant's claims (one-hot).
       stretch: step size over the end of the claim's range.
       beta: KL coefficient, NaN where it is free.
+      method: a batch of algorithms; empty where the subject makes them.
     """
 
     weight: Array
     stretch: Array
     beta: Array
+    method: Any = ()
 
 
 class Found(NamedTuple):
@@ -98,27 +102,32 @@ class Subject(NamedTuple):
     """What a compiled search is about; hashable.
 
     Attributes:
-      variant: key of ``proofs_checks.claims.VARIANTS``.
-      names: its claims that a search may be about, in the order of ``Problem.weight``; all of them about
-        β > 0, or all about β = 0.
+      claims: those that a search may be about, in the order of ``Problem.weight``; all of them about β > 0,
+        or all about β = 0.
+      make: ``make(step_size, beta) -> Algorithm``, traceable.
+      longest: ``longest(beta)``, the longest step where a claim's range has no end; ``None`` where the
+        algorithm brings its own step size.
       num_actions: A.
       num_steps: T, steps of the runs.
     """
 
-    variant: str
-    names: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    make: Callable[[Any, Any], Algorithm]
+    longest: Callable[[Any], Any] | None
     num_actions: int
     num_steps: int
 
     @property
-    def claims(self) -> tuple[Claim, ...]:
-        """The claims."""
-        return tuple(claim for claim in claims_of(self.variant) if claim.name in self.names)
-
-    @property
     def regularised(self) -> bool:
-        """Whether they are about β > 0."""
+        """Whether the claims are about β > 0."""
         return self.claims[0].regularised
+
+
+def subject_of(variant: str, names: tuple[str, ...], num_actions: int, num_steps: int) -> Subject:
+    """Return the subject of some claims of a key of ``proofs_checks.claims.VARIANTS``."""
+    recipe = VARIANTS[variant]
+    claims = tuple(claim for claim in claims_of(variant) if claim.name in names)
+    return Subject(claims, recipe.make, recipe.longest, num_actions, num_steps)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -193,20 +202,23 @@ def _instance(subject: Subject, candidate: Candidate, problem: Problem) -> tuple
     game = Game(advantage, log_nash, jnp.ones((1,)), beta)
     if subject.regularised:
         game = game._replace(log_ref=bounds.planted_reference(game, log_nash))
+    if subject.longest is None:
+        return game, log_nash, log_start, jnp.nan
     ends = []
     for claim in subject.claims:
         _, high_end = claim.step_size_range(beta)
-        ends.append(jnp.where(jnp.isfinite(high_end), high_end, VARIANTS[subject.variant].longest(beta)))
+        ends.append(jnp.where(jnp.isfinite(high_end), high_end, subject.longest(beta)))
     return game, log_nash, log_start, problem.stretch * (problem.weight @ jnp.stack(ends))
 
 
-def _measure(subject: Subject, candidate: Candidate, problem: Problem) -> tuple[Array, Array, Array, tuple]:
-    """Return values and bounds ``[C, T + 1]`` of all claims, rounding ``[T + 1]`` and the instance."""
-    instance = _instance(subject, candidate, problem)
+def _measure(subject: Subject, instance: tuple, method: Any) -> tuple[Array, Array, Array, Any]:
+    """Return values and bounds ``[C, T + 1]`` of all claims, rounding ``[T + 1]`` and the step size."""
     game, log_nash, start, step_size = instance
     claims = subject.claims
-    method = VARIANTS[subject.variant].make(step_size, game.beta)._replace(claims=())
-    policies = _trajectory(method, game, start, subject.num_steps)
+    method = method or subject.make(step_size, game.beta)
+    if subject.longest is None:
+        step_size = step_size_of(method)
+    policies = _trajectory(method._replace(claims=()), game, start, subject.num_steps)
     step = jnp.arange(subject.num_steps + 1.0)
     known = bounds.constants(game, log_nash, start, step_size)
     measured = {}
@@ -216,7 +228,7 @@ def _measure(subject: Subject, candidate: Candidate, problem: Problem) -> tuple[
         measured[measure] = jax.vmap(metric, (None, 0, 0, None))(game, log_policy, advantage, log_nash)
     values = jnp.stack([measured[claim.metric, claim.iterate] for claim in claims])
     ceilings = jnp.stack([jnp.broadcast_to(claim.bound(step, known), step.shape) for claim in claims])
-    return values, ceilings, bounds.log_rounding(game, start, step, step_size), instance
+    return values, ceilings, bounds.log_rounding(game, start, step, step_size), step_size
 
 
 def _trajectory(method: Any, game: Game, start: Array, num_steps: int) -> dict[str, Array]:
@@ -247,7 +259,8 @@ def _trajectory(method: Any, game: Game, start: Array, num_steps: int) -> dict[s
 
 
 def _log_ratio(subject: Subject, candidate: Candidate, problem: Problem) -> Array:
-    values, ceilings, _, _ = _measure(subject, candidate, problem)
+    instance = _instance(subject, candidate, problem)
+    values, ceilings, _, _ = _measure(subject, instance, problem.method)
     # a ceiling of zero or less (a step beyond a range) promises nothing that could be approached
     ceilings = jnp.where(ceilings > 0, ceilings, jnp.inf)
     logs = jnp.log(jnp.maximum(values, 1e-300)) - jnp.log(jnp.minimum(ceilings, 1e300) + VISIBLE)
@@ -255,16 +268,28 @@ def _log_ratio(subject: Subject, candidate: Candidate, problem: Problem) -> Arra
 
 
 def _judge(subject: Subject, candidate: Candidate, problem: Problem) -> Found:
-    values, ceilings, delta, instance = _measure(subject, candidate, problem)
-    game, log_nash, start, step_size = instance
+    return judge_instance(subject, _instance(subject, candidate, problem), problem.weight, problem.method)
+
+
+def judge_instance(subject: Subject, instance: tuple, weight: Array, method: Any = ()) -> Found:
+    """Run one instance and return where it comes closest to breaking the claim that ``weight`` selects.
+
+    Args:
+      subject: what it is about.
+      instance: a game, its Nash policy, the start and the step size.
+      weight: ``[C]`` one-hot.
+      method: replaces the subject's.
+    """
+    values, ceilings, delta, step_size = _measure(subject, instance, method)
+    game, log_nash, start, _ = instance
     claims = subject.claims
     rows = [bounds.ratio(claim, values[i], ceilings[i], delta, game.beta) for i, claim in enumerate(claims)]
     table = jnp.where(bounds.moved(values), jnp.nan_to_num(jnp.stack(rows), posinf=1e300), 0.0)
-    ratios = problem.weight @ table
+    ratios = weight @ table
     return Found(
         ratio=ratios.max(),
         step=ratios.argmax(),
-        step_size=step_size,
+        step_size=jnp.asarray(step_size),
         beta=game.beta,
         advantage=game.advantage[0],
         log_ref=game.log_ref[0],

@@ -152,7 +152,7 @@ def _search(
 
     The first of the M begins at the instance that is carried for that β.
     """
-    subject = ascent.Subject(scan.variant, (scan.claim,), size, scan.num_steps)
+    subject = ascent.subject_of(scan.variant, (scan.claim,), size, scan.num_steps)
     num_searches, num_ascents = effort.pick((4, 40), (12 if size <= 5 else 8, 150))
     shape = (*grid.shape, num_searches)
     beta = np.broadcast_to(betas[:, None, None], shape).reshape(-1)

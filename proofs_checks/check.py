@@ -5,7 +5,6 @@ For anyone's own claim about anyone's own algorithm; the ledger uses the same me
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,12 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf import logspace
-from nlhf.base import Algorithm, Claim, PolicySpace, check_whole, hyper
+from nlhf.base import Algorithm, Claim, PolicySpace, check_whole
 from nlhf.errors import InputError, RangeWarning
 from proofs_checks import bound as bounds
+from proofs_checks import worst
+from proofs_checks.assumptions import (
+    check_arguments,
+    check_assumptions,
+    check_bound,
+    find_claim,
+    step_size_of,
+)
 from proofs_checks.rows import ROUNDING
 from tabular.games import Game
-from tabular.metrics import check_measure
 from tabular.nash import solve_regularised
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import dense
@@ -67,6 +73,7 @@ class Verdict(NamedTuple):
       worst: the largest measured/bound, less what rounding (and three standard errors) can add.
       runs: games times starts.
       witness: where ``worst`` was reached.
+      searches: gradient searches for a worse instance.
     """
 
     claim: Claim
@@ -74,14 +81,16 @@ class Verdict(NamedTuple):
     worst: float
     runs: int
     witness: Witness
+    searches: int = 0
 
     def __str__(self) -> str:
         """Say in a few lines what was tried and where it came closest."""
         found = self.witness
         noise = f" (standard error {found.standard_error:.2g})" if found.standard_error else ""
+        searched = f" and {self.searches} searches" if self.searches else ""
         lines = [
             f"{self.claim.name}: {'holds' if self.holds else 'FAILS'}, worst measured/bound "
-            f"{self.worst:.6g} in {self.runs} runs",
+            f"{self.worst:.6g} in {self.runs} runs{searched}",
             f"  claim   {self.claim.statement}",
             f"  source  {self.claim.source} ({self.claim.status})",
             f"  worst   after step {found.step}: {self.claim.metric} of the {self.claim.iterate} iterate is "
@@ -90,22 +99,42 @@ class Verdict(NamedTuple):
             f"{found.step_size:.6g}",
         ]
         if found.game.log_ref.size <= 8:
-            with np.printoptions(precision=6, suppress=False):
-                lines += [
-                    "  preference "
-                    + str(np.asarray(found.game.preference[0])).replace("\n", "\n" + " " * 13),
-                    f"  reference  {np.exp(np.asarray(found.game.log_ref[0]))}",
-                    f"  start      {np.exp(found.start[0])}",
-                ]
+            table = [_decimals(row) for row in np.asarray(found.game.preference[0])]
+            lines += [
+                "  preference " + ("\n" + " " * 13).join(table),
+                f"  reference  {_decimals(np.exp(np.asarray(found.game.log_ref[0])))}",
+                f"  start      {_decimals(np.exp(found.start[0]))}",
+            ]
         return "\n".join(lines)
+
+
+def _decimals(row: np.ndarray) -> str:
+    """Write probabilities so that they can be read: ``0.500 0.000217 1.000``."""
+
+    def one(value: float) -> str:
+        if value == 0 or value >= 1e-3:
+            return f"{value:.3f}"
+        return f"{value:.2e}" if value < 1e-7 else np.format_float_positional(value, 3, fractional=False)
+
+    return " ".join(one(float(value)) for value in row)
+
+
+class _Setup(NamedTuple):
+    """How runs are made, for all games of a verdict."""
+
+    num_steps: int
+    num_seeds: int
+    make_oracle: OracleFactory
+    make_space: Callable[[Game], PolicySpace]
 
 
 def check(
     claim: Claim | str,
     algorithm: Method,
-    games: Game | Sequence[Game],
+    games: Game | Sequence[Game] | str,
     key: Array | None = None,
     *,
+    search: bool = False,
     num_steps: int = 200,
     num_starts: int = 2,
     num_seeds: int = 1,
@@ -118,13 +147,23 @@ def check(
     ``num_starts - 1`` random policies of full support. With a sampled oracle give ``num_seeds > 1``: the
     claim is then read in expectation, and fails where the mean less three standard errors is above it.
 
+    ``games="bank"`` judges on the ledger's bank instead of games of one's own: 160 instances of 2 to 5
+    actions (random, decided, cyclic, transitive, nearly tied, dominated and planted games; five kinds of
+    reference, three of start), β from 0.001 to 10; about 10 seconds, mostly compiling. ``search=True`` then
+    lets 32 gradient ascents look for an instance that breaks the claim, over payoffs, equilibrium, start and β
+    of games with 3 actions and the first 30 steps; about 5 seconds. The worst instance of either is solved
+    and run again as a game of its own, and that run is the verdict's.
+
     Args:
-      claim: what is promised, or the name of one of the algorithm's claims.
-      algorithm: a method, or ``beta -> method`` where the games differ in β.
-      games: one game or several, of any sizes.
-      key: random key of starts and seeds; ``None`` is key 0.
+      claim: what is promised, or the name of one of the algorithm's claims. Its ``bound(step, known)`` may
+        use whatever ``nlhf.Constants`` holds, and must be written with ``jax.numpy``.
+      algorithm: a method, or ``beta -> method`` where the games differ in β, as those of the bank do. For the
+        bank and the search it is best traceable in β (``jnp.minimum`` for ``min``).
+      games: one game or several, of any sizes, or ``"bank"``.
+      key: random key of starts, seeds and searches; ``None`` is key 0.
+      search: whether to search for worse instances; with the exact oracle on tables only.
       num_steps: steps of each run, >= 1.
-      num_starts: starts a game, >= 1.
+      num_starts: starts a game, >= 1; an instance of the bank has one, its own.
       num_seeds: seeds a start, >= 1.
       make_oracle: as in ``tabular.runner.run``.
       make_space: likewise; policies must be tables, as those of ``simplex`` are.
@@ -134,59 +173,94 @@ def check(
 
     Raises:
       InputError: if a game is outside the claim's assumptions (says which), there is no game, the name is not
-        that of a claim, or float64 is off.
+        that of a claim, the bound cannot be evaluated on arrays, the bank or the search is asked for with
+        something else than exact payoffs on tables or with an algorithm that is made for one β (bank) or for
+        concrete betas only, or float64 is off.
       ArithmeticError: if a game's equilibrium cannot be solved.
     """
-    if jnp.result_type(float) != jnp.float64:
-        raise InputError(
-            "jax_enable_x64 is False, but a bound can be judged only in float64; "
-            'call jax.config.update("jax_enable_x64", True) before anything else'
-        )
-    games = [games] if isinstance(games, Game) else list(games)
-    _check_arguments(claim, algorithm, games)
+    banked = isinstance(games, str)
+    own = [games] if isinstance(games, Game) else [] if isinstance(games, str) else list(games)
+    check_arguments(claim, algorithm, games if banked else own)
     num_steps, num_starts = check_whole("num_steps", num_steps), check_whole("num_starts", num_starts)
-    num_seeds = check_whole("num_seeds", num_seeds)
+    setup = _Setup(num_steps, check_whole("num_seeds", num_seeds), make_oracle, make_space)
     if make_oracle is not exact and num_seeds < MIN_SEEDS:
         raise InputError(
             f"num_seeds is {num_seeds}, but with an oracle that is not exact a claim is read in expectation, "
             f"and its standard error needs at least {MIN_SEEDS}; give more seeds"
         )
+    if (banked or search) and (make_oracle is not exact or make_space is not simplex):
+        raise InputError(
+            "the bank and the search run the exact oracle on tables, but another make_oracle or make_space "
+            "is given; leave it out, or give games and search=False"
+        )
+
+    def method_at(beta: float) -> Algorithm:
+        return algorithm if isinstance(algorithm, Algorithm) else algorithm(beta)
+
     key = jax.random.key(0) if key is None else key
-    verdicts = []
-    for index, game in enumerate(games):
-        method = algorithm if isinstance(algorithm, Algorithm) else algorithm(float(game.beta))
+    promised = (
+        claim
+        if isinstance(claim, Claim)
+        else find_claim(claim, method_at(0.1 if banked else float(own[0].beta)))
+    )
+    check_bound(promised, num_steps, compiled=banked or search)
+    fixed = None
+    if (banked or search) and isinstance(algorithm, Algorithm):
+        fixed = worst.fixed_beta(promised, algorithm, own)
+    verdicts, runs, searches = [], 0, 0
+    for index, game in enumerate(own):
+        method = method_at(float(game.beta))
         promised = find_claim(claim, method) if isinstance(claim, str) else claim
         check_assumptions(promised, method, game)
         start_key, run_key = jax.random.split(jax.random.fold_in(key, index))
-        verdicts.append(
-            _judge_game(
-                promised,
-                method,
-                game,
-                start_key,
-                run_key,
-                num_steps,
-                num_starts,
-                num_seeds,
-                make_oracle,
-                make_space,
-            )
-        )
-    worst = max(verdicts, key=lambda verdict: verdict.worst)
-    return worst._replace(runs=len(games) * num_starts)
+        starts = _starts(game, start_key, num_starts)
+        verdicts.append(_judge_game(promised, method, game, starts, run_key, setup))
+        runs += num_starts
+    proposals = []
+    if banked:
+        proposals.append(worst.on_bank(promised, method_at, num_steps))
+        runs += proposals[0].tried
+    if search:
+        search_key = jax.random.fold_in(key, len(own))
+        proposals.append(worst.by_search(promised, method_at, fixed, search_key, num_steps))
+        searches = proposals[-1].tried
+    for game, start, _ in proposals:
+        method = method_at(float(game.beta))
+        check_assumptions(promised, method, game)
+        verdicts.append(_judge_game(promised, method, game, start[None], key, setup))
+    # of equals the first, as a NaN never is
+    return max(verdicts, key=lambda verdict: verdict.worst)._replace(runs=runs, searches=searches)
 
 
 def assert_claim(
-    claim: Claim | str, algorithm: Method, games: Game | Sequence[Game], *rest: Any, **named: Any
+    claim: Claim | str,
+    algorithm: Method,
+    games: Game | Sequence[Game] | str,
+    key: Array | None = None,
+    *,
+    search: bool = False,
+    **settings: Any,
 ) -> Verdict:
     """Raise unless a claim holds; for unit tests.
 
+    >>> from nlhf import Claim, egpo
+    >>> def bound(step, known):
+    ...     return (1 - known.step_size * known.beta) ** step * known.kl_start
+    >>> mine = Claim("mine", metric="kl_to_nash", bound=bound)
+    >>> verdict = assert_claim(mine, lambda beta: egpo(1 / (beta + 0.5), beta), "bank", search=True)
+    >>> verdict.holds, verdict.runs, verdict.searches
+    (True, 160, 32)
+
     Args:
-      claim: as in ``check``, like all other arguments.
-      algorithm: likewise.
-      games: likewise.
-      *rest: likewise.
-      **named: likewise.
+      claim: what is promised, or the name of one of the algorithm's claims. Its ``bound(step, known)`` is
+        given ``step`` as an array and ``known``, a ``nlhf.Constants``: ``step_size``, ``beta``, ``kl_start``,
+        ``log_start``, ``span_start`` (how far the start is), ``num_actions``, ``log_min_ref`` and
+        ``largest_advantage`` (how hard the game is). Write it with ``jax.numpy``.
+      algorithm: a method, or ``beta -> method``.
+      games: one game or several, or ``"bank"``, the ledger's 160 instances (about 10 seconds).
+      key: random key of starts, seeds and searches; ``None`` is key 0.
+      search: whether to search for an instance that breaks the claim, by gradient ascent (about 5 seconds).
+      **settings: ``num_steps``, ``num_starts``, ``num_seeds``, ``make_oracle``, ``make_space`` of ``check``.
 
     Returns:
       The verdict.
@@ -195,125 +269,23 @@ def assert_claim(
       AssertionError: with the worst instance printed.
       InputError: as ``check``.
     """
-    verdict = check(claim, algorithm, games, *rest, **named)
+    verdict = check(claim, algorithm, games, key, search=search, **settings)
     if not verdict.holds:
         raise AssertionError(str(verdict))
     return verdict
 
 
-def find_claim(name: str, method: Algorithm) -> Claim:
-    """Return an algorithm's claim by its name.
-
-    Raises:
-      InputError: if it makes no claim of that name; lists those it makes.
-    """
-    for claim in method.claims:
-        if claim.name == name:
-            return claim
-    made = ", ".join(claim.name for claim in method.claims) or "none"
-    raise InputError(f"{name!r} is not a claim of this algorithm; its claims are: {made}")
-
-
-def check_assumptions(claim: Claim, method: Algorithm, game: Game) -> None:
-    """Refuse a game or a step size that a claim does not speak of.
-
-    Args:
-      claim: the claim.
-      method: the algorithm with its hyper-parameters.
-      game: one game.
-
-    Raises:
-      InputError: names the assumption, the value that breaks it and the mend.
-    """
-    check_measure(claim.metric, game.log_ref if claim.regularised else None)
-    _check_preferences(claim, game)
-    beta = float(game.beta)
-    if claim.regularised and not beta > 0:
-        raise InputError(
-            f"the game has beta = {beta:g}, but {claim.name} assumes a regularised game, beta > 0; raise beta"
-        )
-    if not claim.regularised and beta != 0:
-        raise InputError(
-            f"the game has beta = {beta:g}, but {claim.name} assumes the original game, beta = 0; set it to 0"
-        )
-    num_contexts = game.log_ref.shape[0]
-    if claim.metric == "span_to_nash" and num_contexts > 1:
-        # the span is that of the worst context, the divergence at the start a mean over them
-        raise InputError(
-            f"the game has {num_contexts} contexts, but {claim.name} assumes 1, as it bounds a span by a "
-            "divergence; judge each context as a game of its own"
-        )
-    settings = hyper(method)
-    own = settings.get("beta", beta)
-    if abs(float(own) - beta) > 1e-12 * max(beta, 1e-300):
-        raise InputError(
-            f"the algorithm's beta is {float(own):g}, but {claim.name} assumes that of the game, {beta:g}; "
-            "give both the same beta"
-        )
-    step_size = settings.get("step_size")
-    if step_size is not None and not callable(step_size):
-        low, high = (float(end) for end in claim.step_size_range(np.asarray(beta)))
-        inside = low <= float(step_size) <= high * (1 + 8 * np.finfo(float).eps)
-        if not (inside and float(step_size) > 0):
-            raise InputError(
-                f"the step size is {float(step_size):g}, but {claim.name} assumes one above 0 in "
-                f"[{low:g}, {high:g}] at beta = {beta:g}; give another step size"
-            )
-
-
-def _check_arguments(claim: Any, algorithm: Any, games: list) -> None:
-    if not games:
-        raise InputError("there are 0 games, but a claim is judged on at least 1; give a game")
-    if not isinstance(claim, Claim | str):
-        raise InputError(f"claim is a {type(claim).__name__}, but it must be a Claim or the name of one")
-    if not isinstance(algorithm, Algorithm) and not callable(algorithm):
-        raise InputError(
-            f"algorithm is a {type(algorithm).__name__}, but it must be an Algorithm or a function of beta; "
-            "call its factory"
-        )
-    for index, game in enumerate(games):
-        if not isinstance(game, Game):
-            raise InputError(
-                f"game {index} is a {type(game).__name__}, but it must be a Game; build it by make_game"
-            )
-        if np.ndim(game.beta) or np.ndim(game.log_ref) != 2:
-            raise InputError(f"game {index} is a batch of games; give a list of single ones")
-        for leaf in jax.tree.leaves(game):
-            if jnp.asarray(leaf).dtype != jnp.float64:
-                raise InputError(
-                    f"game {index} holds {jnp.asarray(leaf).dtype} numbers, but a bound can be judged only "
-                    "in float64; build it from float64 tables after jax_enable_x64"
-                )
-
-
-def _check_preferences(claim: Claim, game: Game) -> None:
-    """Refuse a structured game, which no constructor has looked at, that is no preference game."""
-    advantage = np.asarray(dense(game.advantage))
-    skew = np.abs(advantage + advantage.swapaxes(-1, -2)).max()
-    if not np.isfinite(advantage).all() or skew > 1e-12 or np.abs(advantage).max() > 0.5 + 1e-12:
-        raise InputError(
-            f"the game's P - 1/2 reaches {np.abs(advantage).max():g} and differs from minus its transpose by "
-            f"{skew:g}, but {claim.name} assumes P + P^T = 1 with entries in [0, 1]; give preferences"
-        )
+def _starts(game: Game, key: Array, num_starts: int) -> Array:
+    """Return ``[S, X, A]`` first policies: the reference, and random ones on its support."""
+    random = START_SPREAD * jax.random.normal(key, (num_starts - 1, *game.log_ref.shape))
+    random = jnp.where(jnp.isneginf(game.log_ref)[None], -jnp.inf, random)
+    return jnp.concatenate([game.log_ref[None], logspace.normalise(random)])
 
 
 def _judge_game(
-    claim: Claim,
-    method: Algorithm,
-    game: Game,
-    start_key: Array,
-    run_key: Array,
-    num_steps: int,
-    num_starts: int,
-    num_seeds: int,
-    make_oracle: OracleFactory,
-    make_space: Callable,
+    claim: Claim, method: Algorithm, game: Game, starts: Array, key: Array, setup: _Setup
 ) -> Verdict:
     log_nash = _nash(game) if claim.regularised else game.log_ref
-    random = START_SPREAD * jax.random.normal(start_key, (num_starts - 1, *game.log_ref.shape))
-    random = jnp.where(jnp.isneginf(game.log_ref)[None], -jnp.inf, random)
-    starts = jnp.concatenate([game.log_ref[None], logspace.normalise(random)])
-    seeds = jax.random.split(run_key, num_seeds)
     measure = Measure(claim.metric, claim.iterate)
     with warnings.catch_warnings():
         # the assumptions were checked, against this claim alone
@@ -321,32 +293,31 @@ def _judge_game(
         trace = run(
             method,
             game,
-            num_steps=num_steps,
-            key=seeds,
+            num_steps=setup.num_steps,
+            key=jax.random.split(key, setup.num_seeds),
             start=starts,
             log_nash=log_nash,
             measures=(measure,),
-            make_space=make_space,
-            make_oracle=make_oracle,
+            make_space=setup.make_space,
+            make_oracle=setup.make_oracle,
             axes=(Axes(start=0), Axes(key=0)),
         )
     values = np.asarray(trace.values[measure])
     mean, error = values.mean(1), np.zeros(values.shape[::2])
-    if num_seeds > 1:
-        error = values.std(1, ddof=1) / math.sqrt(num_seeds)
-    step = np.arange(num_steps + 1.0)
-    step_size = hyper(method).get("step_size", math.nan)
-    step_size = math.nan if callable(step_size) else step_size
-    lost = float(bounds.log_rounding(game, starts[0], jnp.asarray(float(num_steps)), step_size))
+    if setup.num_seeds > 1:
+        error = values.std(1, ddof=1) / math.sqrt(setup.num_seeds)
+    step = jnp.arange(setup.num_steps + 1.0)
+    step_size = step_size_of(method)
+    lost = float(bounds.log_rounding(game, starts[0], step[-1], step_size))
     if lost > LOST:
         raise InputError(
             f"the game has beta = {float(game.beta):g}, but then rounding moves log-policies by {lost:.1g} "
             "nats, and nothing can be judged; raise beta"
         )
     ratios, ceilings = judge_runs(
-        claim, jnp.asarray(mean - SIGMAS * error), game, log_nash, starts, jnp.asarray(step), step_size
+        claim, jnp.asarray(mean - SIGMAS * error), game, log_nash, starts, step, step_size
     )
-    row, index, worst = bounds.worst(ratios)
+    row, index, largest = bounds.worst(ratios)
     found = Witness(
         game=game,
         start=np.asarray(starts[row]),
@@ -356,7 +327,7 @@ def _judge_game(
         bound=float(ceilings[row, index]),
         step_size=float(step_size),
     )
-    return Verdict(claim, worst <= 1 + ROUNDING, worst, num_starts, found)
+    return Verdict(claim, largest <= 1 + ROUNDING, largest, len(starts), found)
 
 
 def judge_runs(
@@ -365,13 +336,13 @@ def judge_runs(
     """Return ratios and bounds ``[N, R]`` of N runs of one game.
 
     Args:
-      claim: the claim.
+      claim: whose bound is evaluated.
       measured: ``[N, R]`` its metric.
       game: the game, unbatched.
       log_nash: ``[X, A]``.
       starts: ``[N, X, A]``.
       step: ``[R]`` float step numbers.
-      step_size: the method's.
+      step_size: NaN for a schedule.
     """
 
     def one(values: Array, start: Array) -> tuple[Array, Array]:
@@ -384,7 +355,7 @@ def judge_runs(
     return np.asarray(ratios), np.asarray(ceilings)
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def _solve(preference: Array, log_ref: Array, beta: Array) -> Any:
     return jax.vmap(solve_regularised, (0, 0, None))(preference, log_ref, beta)
 

@@ -162,7 +162,7 @@ def measured(
       sizes: numbers of actions.
       mistake: as for ``judge_claim``.
     """
-    bank = _bank(effort, count, sizes)
+    bank = bank_of(effort, count, sizes)
     if not regularised:
         bank = bank._replace(game=with_beta(bank.game, jnp.zeros(count)))
     beta = np.asarray(bank.game.beta)
@@ -203,7 +203,8 @@ def measured(
 
 
 @functools.lru_cache(maxsize=3)
-def _bank(effort: Effort, count: int, sizes: tuple[int, ...]) -> Bank:
+def bank_of(effort: Effort, count: int, sizes: tuple[int, ...]) -> Bank:
+    """Return the bank of the claims."""
     return build(effort.key("claims"), count, sizes)
 
 

@@ -43,7 +43,7 @@ def tightest(name: str, effort: Effort) -> dict[str, Any]:
     for size in effort.pick(SIZES[:1], SIZES):
         key = jax.random.fold_in(effort.key(name), size)
         # one compilation serves all claims of a method
-        subject = ascent.Subject(variant, names, size, NUM_STEPS)
+        subject = ascent.subject_of(variant, names, size, NUM_STEPS)
         found = ascent.ascend(subject, num_ascents, key, problem)
         ratios = np.asarray(found.ratio)
         row = int(ratios.argmax())

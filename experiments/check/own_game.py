@@ -110,7 +110,7 @@ def _claims(
     Raises:
       InputError: if a claim that was asked for, or every claim of the algorithm, assumes another game.
     """
-    from proofs_checks.check import check_assumptions
+    from proofs_checks.assumptions import check_assumptions
 
     made = [
         (name, method, claim)

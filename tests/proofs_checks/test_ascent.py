@@ -13,7 +13,7 @@ from tabular.runner import run
 from tabular.solution import solve
 
 QUICK = Effort(quick=True)
-SUBJECT = ascent.Subject("egpo", ("egpo.kl",), 3, 4)
+SUBJECT = ascent.subject_of("egpo", ("egpo.kl",), 3, 4)
 
 
 def search(stretch, beta, count=24, ascents=120):

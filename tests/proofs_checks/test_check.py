@@ -1,15 +1,20 @@
 """A user's own claim: it holds, fails with its instance printed, or is refused by assumption."""
 
 import dataclasses
+import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
-from nlhf import Claim, InputError, egpo, nash_md, nash_mirror_prox, online_mirror_descent
+from nlhf import Algorithm, Claim, InputError, egpo, nash_md, nash_mirror_prox, online_mirror_descent
+from nlhf.algorithms.egpo import EGPOState
 from nlhf.base import Info, algorithm
-from proofs_checks import assert_claim, check
+from nlhf.targets import explicit
+from proofs_checks import assert_claim, check, worst
 from tabular import families
 from tabular.games import make_game, with_beta
 from tabular.oracle import sampled
@@ -176,3 +181,113 @@ def test_an_original_game_has_no_nash_to_be_near():
     claim = Claim("mine", metric="kl_to_nash", bound=lambda step, known: 100 + 0 * step, regularised=False)
     with pytest.raises(InputError, match="kl_to_nash needs log_nash"):
         check(claim, egpo(0.5, 0.0), with_beta(GAMES[0], 0.0))
+
+
+def _start_both(policy):
+    return EGPOState(policy, policy)
+
+
+def _short_step(key, state, oracle, space, *, step_size, beta):
+    """EGPO with a half step of half the length."""
+    short, full = (Partial(explicit, step_size=scale * step_size, beta=beta) for scale in (0.5, 1.0))
+    half = space.project(state.policy, short, oracle.payoff(key, state.policy))
+    return EGPOState(space.project(state.policy, full, oracle.payoff(key, half)), half), Info(queries=2)
+
+
+def short_egpo(beta):
+    return algorithm(_start_both, _short_step, step_size=1 / (beta + 0.5), beta=beta)
+
+
+GUESS = Claim(
+    "short_egpo.kl",
+    metric="kl_to_nash",
+    bound=lambda step, known: (1 - known.step_size * known.beta) ** step * known.kl_start,
+    statement="KL_t <= (1 - ηβ)^t KL_0",
+)
+CIRCLES = [make_game(families.biased_rock_paper_scissors(), beta=beta) for beta in (0.01, 0.1, 1.0)]
+
+
+def test_a_false_claim_passes_three_games_and_the_search_refutes_it():
+    assert assert_claim(GUESS, short_egpo, CIRCLES, num_steps=30).holds
+    with pytest.raises(AssertionError) as raised:
+        assert_claim(GUESS, short_egpo, CIRCLES, search=True, num_steps=30)
+    text = str(raised.value)
+    assert re.search(r"short_egpo.kl: FAILS, worst measured/bound [2-9]\S* in 6 runs and 32 searches", text)
+    # a circle of three decided pairs, in plain decimals
+    assert re.search(r"preference 0\.500 \S+ \S+\n +\S+ 0\.500 \S+\n +\S+ \S+ 0\.500\n", text)
+    assert not re.search(r"\de[+-]\d\d .*\n +reference", text)
+
+
+def test_the_bank_refutes_it_too_and_a_true_claim_survives_both():
+    # min cannot be traced: the algorithms of all betas are one batch then
+    true = assert_claim(
+        "egpo.kl", lambda beta: egpo(min(1 / (beta + 0.5), 2.0), beta), "bank", search=True, num_steps=30
+    )
+    assert (true.runs, true.searches) == (160, 32)
+    assert 0.99 < true.worst <= 1 + 1e-9
+    assert true.witness.game.num_actions <= 5
+    false = check(GUESS, short_egpo, "bank", num_steps=200)
+    assert not false.holds
+    assert false.runs == 160
+
+
+@pytest.mark.parametrize(
+    ("bound", "match"),
+    [
+        (lambda step, known: math.exp(-step), r"TypeError.*write jnp.exp for math.exp"),
+        (lambda step, known: 1.0 if step == 0 else 0.5, r"jnp.where\(step == 0, a, b\) for if"),
+        (lambda step, known: known.actions * 1.0**step, r"known has step_size.*num_actions, log_min_ref"),
+        (lambda step, known: jnp.ones(3), r"returns \(3,\) for 41 steps"),
+        (lambda step, known: None, r"returns None for 41 steps"),
+    ],
+)
+def test_a_bound_that_cannot_be_evaluated_is_refused_before_a_run(bound, match):
+    claim = Claim("mine", metric="kl_to_nash", bound=bound)
+    for search in (False, True):
+        with pytest.raises(InputError, match=match):
+            check(claim, longest, GAMES, num_steps=40, search=search)
+
+
+def test_a_bound_in_the_number_of_actions_and_the_smallest_reference():
+    def bound(step, known):
+        return (-known.log_min_ref + 0 * jnp.log(known.num_actions)) * jnp.ones_like(step)
+
+    claim = Claim("mine", metric="kl_to_nash", bound=bound)
+    found = check(claim, longest, GAMES[1], num_starts=1, num_steps=40)
+    assert found.holds  # the uniform log of the reference bounds every divergence from it
+    assert found.witness.bound == pytest.approx(np.log(20))
+
+
+@pytest.mark.parametrize(
+    ("method", "games", "more", "match"),
+    [
+        (egpo(0.5, 0.1), "bank", {}, "betas from 0.001 to 10, but the algorithm is made for one"),
+        (longest, "ledger", {}, "games is 'ledger', but"),
+        (lambda beta: egpo(5.0, beta), "bank", {}, "the step size is 5, but egpo.kl assumes"),
+        (
+            longest,
+            GAMES,
+            {"search": True, "make_oracle": sampled(1), "num_seeds": 10},
+            "run the exact oracle on tables",
+        ),
+    ],
+)
+def test_what_the_bank_and_the_search_cannot_do_is_refused(method, games, more, match):
+    with pytest.raises(InputError, match=match):
+        check("egpo.kl", method, games, num_steps=40, **more)
+
+
+def test_closures_are_compiled_if_they_can_be_traced():
+    def closure(beta):
+        shared = short_egpo(beta)
+        return Algorithm(shared.init, lambda *arguments: shared.step(*arguments))
+
+    def untraceable(beta):
+        return closure(float(beta))
+
+    claim = dataclasses.replace(GUESS, bound=lambda step, known: known.kl_start + 0 * step)
+    proposal = worst.on_bank(claim, closure, 5)
+    assert proposal.tried == 160
+    assert proposal.start.shape == proposal.game.log_ref.shape
+    with pytest.raises(InputError, match=r"another program for each beta.*jax.numpy"):
+        worst.on_bank(claim, untraceable, 5)
