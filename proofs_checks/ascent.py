@@ -203,7 +203,7 @@ def _instance(subject: Subject, candidate: Candidate, problem: Problem) -> tuple
     if subject.regularised:
         game = game._replace(log_ref=bounds.planted_reference(game, log_nash))
     if subject.longest is None:
-        return game, log_nash, log_start, jnp.nan
+        return game, log_nash, log_start, jnp.asarray(jnp.nan)
     ends = []
     for claim in subject.claims:
         _, high_end = claim.step_size_range(beta)

@@ -150,9 +150,9 @@ def check(
     ``games="bank"`` judges on the ledger's bank instead of games of one's own: 160 instances of 2 to 5
     actions (random, decided, cyclic, transitive, nearly tied, dominated and planted games; five kinds of
     reference, three of start), β from 0.001 to 10; about 10 seconds, mostly compiling. ``search=True`` then
-    lets 32 gradient ascents look for an instance that breaks the claim, over payoffs, equilibrium, start and β
-    of games with 3 actions and the first 30 steps; about 5 seconds. The worst instance of either is solved
-    and run again as a game of its own, and that run is the verdict's.
+    lets 32 gradient ascents look for an instance that breaks the claim, over payoffs, equilibrium, start
+    and β of games with 3 actions and the first 30 steps; about 5 seconds. The worst instance of either is
+    solved and run again as a game of its own, and that run is the verdict's.
 
     Args:
       claim: what is promised, or the name of one of the algorithm's claims. Its ``bound(step, known)`` may
