@@ -8,19 +8,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
+from nlhf.algorithms import ALGORITHM_NAMES as ITERATIVE
+
 Path = pathlib.Path
 
-# A copy of the keys of nlhf.algorithms.ALGORITHMS, so that --help need not import jax; a test compares them.
-ITERATIVE = (
-    "online_mirror_descent",
-    "nash_md",
-    "nash_mirror_prox",
-    "nash_prox",
-    "egpo",
-    "omwu",
-    "mpo",
-    "ipo_md",
-)
 SOLVERS = ("newton", "lp")
 
 
@@ -37,10 +28,13 @@ class Solve:
     reference: Annotated[str, arg(metavar="uniform|FILE")] = "uniform"
     """Reference policy, every probability above 0."""
     algorithm: Annotated[
-        str | None, arg(metavar="NAME", help_behavior_hint="(default: newton; lp at beta 0)")
+        str | None,
+        arg(
+            metavar="NAME",
+            help_behavior_hint="(default: newton; lp at beta 0)",
+            help=f"Exact: newton (beta > 0), lp (beta 0). Iterative: {', '.join(ITERATIVE)}.",
+        ),
     ] = None
-    """Exact: newton (beta > 0), lp (beta 0). Iterative: online_mirror_descent, nash_md,
-    nash_mirror_prox, nash_prox, egpo, omwu, mpo, ipo_md."""
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 1000)")] = None
     """Steps of an iterative algorithm, >= 1."""
     step_size: Annotated[

@@ -224,7 +224,7 @@ def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **
 def hyper(method: Algorithm) -> dict[str, Any]:
     """Return the hyper-parameters of an algorithm by name.
 
-    >>> from nlhf.algorithms import egpo
+    >>> from nlhf import egpo
     >>> hyper(egpo(step_size=0.5, beta=0.1))
     {'step_size': 0.5, 'beta': 0.1}
     """

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf import logspace
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS, logspace
 from nlhf.base import Algorithm, hyper
 
 ALL = tuple(ALGORITHMS)

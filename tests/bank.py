@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from nlhf.base import Algorithm, Constants
 from tabular import families, language, published
 from tabular.games import Game, make_game

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nlhf.algorithms import LEARNERS
+from nlhf import LEARNERS
 from nlhf.base import Algorithm
 from nlhf.replay import Replay
 from tabular.bandits import Bandit, make_bandit

@@ -71,7 +71,7 @@ def train(text, options):
     import optax
     from jax.experimental import multihost_utils
 
-    from nlhf.algorithms import egpo, xpo
+    from nlhf import egpo, xpo
     from nlhf.base import Oracle
     from nlhf.replay import buffer
     from nlhf.transformer.data import order

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -13,11 +14,12 @@ import learners
 import pytest
 
 import nlhf.algorithms
-from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf import ALGORITHMS, LEARNERS, METHODS
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = ("nlhf", "tabular", "proofs_checks", "experiments")
 SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
+FIGURES = sorted((ROOT / "experiments" / "figures").rglob("*.py"))
 HEAVY = ("flax", "orbax", "tensorflow", "tensorflow_datasets", "matplotlib", "tyro", "tqdm", "tokenizers")
 
 
@@ -169,3 +171,23 @@ def test_every_source_file_of_the_core_has_a_test_file_of_its_name():
             if path.name != "__init__.py" and not elsewhere and not test.is_file():
                 missing.append(str(relative))
     assert missing == []
+
+
+def colours_written(tree):
+    """Methods for which a dictionary writes a colour."""
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Dict)):
+        for key, value in zip(node.keys, node.values, strict=True):
+            texts = [str(each.value) for each in ast.walk(value) if isinstance(each, ast.Constant)]
+            if isinstance(key, ast.Constant) and key.value in METHODS:
+                yield from (f"{key.value}: {text}" for text in texts if re.fullmatch("#[0-9A-Fa-f]{6}", text))
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=names(FIGURES))
+def test_no_figure_chooses_the_colour_of_a_method(path):
+    assert list(colours_written(ast.parse(path.read_text(encoding="utf-8")))) == []
+
+
+def test_the_check_for_colours_finds_them():
+    assert list(colours_written(ast.parse("{'egpo': ('EGPO', '#D55E00'), 'bad': '#D55E00'}"))) == [
+        "egpo: #D55E00"
+    ]

@@ -10,8 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from nlhf import logspace
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS, logspace
 from nlhf.base import Comparisons, Info, hyper
 from tabular import families, games
 from tabular.metrics import METRICS

@@ -11,8 +11,7 @@ import optax
 import pytest
 import scipy.optimize
 
-from nlhf import logspace
-from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf import ALGORITHMS, LEARNERS, logspace
 from nlhf.base import Calibration, Comparisons, Info, hyper
 from nlhf.replay import buffer, latest
 from tabular.oracle import exact, labelled, offline

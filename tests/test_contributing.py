@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from nlhf.algorithms import online_mirror_descent
+from nlhf import online_mirror_descent
 from tabular.families import biased_rock_paper_scissors
 from tabular.games import make_game
 from tabular.runner import run

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from nlhf.algorithms import LEARNERS, egpo
+from nlhf import LEARNERS, egpo
 
 ROOT = pathlib.Path(__file__).parent.parent
 BLOCKS = re.findall(

@@ -24,8 +24,7 @@ import numpy as np
 
 from experiments.bench.cpl_torch import Problem, gradient, load, trainer
 from experiments.output import text
-from nlhf import actor_space, actors, datasets
-from nlhf.algorithms import cpl
+from nlhf import actor_space, actors, cpl, datasets
 from nlhf.losses import contrastive
 from nlhf.replay import latest
 from nlhf.segments import Segments

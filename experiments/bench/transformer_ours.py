@@ -91,7 +91,7 @@ def _training(spec: dict[str, Any], params: Any, config: Any, prompt: Any) -> Ca
     import optax
     from jax.tree_util import Partial
 
-    from nlhf.algorithms import dpo, nash_md, xpo
+    from nlhf import dpo, nash_md, xpo
     from nlhf.base import Comparisons
     from nlhf.datasets import given
     from nlhf.replay import buffer

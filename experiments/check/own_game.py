@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 NUM_STEPS = 200
 NUM_STARTS = 4
-INNER_FACTOR = 3  # nash_prox by default solves an inner game to 7 digits; its claim is about exact ones
 
 
 def main(command: commands.Check) -> None:
@@ -118,13 +118,18 @@ def _claims(
         for method, claim in _made(name, names, command, float(game.beta))
     ]
     if command.claim is not None:
-        if command.step_size is None and command.claim.startswith("nash_md.constant."):
-            raise InputError(
-                f"{command.claim} is about a constant step, but without one nash_md takes its schedule; give "
-                "--step-size"
-            )
         known = [claim.name for _, _, claim in made]
         made = [entry for entry in made if entry[2].name == command.claim]
+        if not made and command.step_size is None:
+            beta = float(game.beta)
+            stepped = dataclasses.replace(command, step_size=beta or 1.0)
+            others = [claim.name for name in names for _, claim in _made(name, names, stepped, beta)]
+            if command.claim in others:
+                name = command.claim.split(".")[0]
+                raise InputError(
+                    f"{command.claim} is about a constant step, but without one {name} takes its schedule; "
+                    "give --step-size"
+                )
         if not made:
             from experiments.check.command import unknown_claim
 
@@ -152,10 +157,11 @@ def _made(
     name: str, names: tuple[str, ...], command: commands.Check, beta: float
 ) -> list[tuple[Algorithm, Claim]]:
     """An algorithm at its default step (or the one given), once for each of its claims."""
-    from experiments.solve.defaults import RULES, default, num_inner
-    from nlhf.algorithms import nash_prox
+    from nlhf.base import hyper
+    from nlhf.method import default, find
 
-    if beta == 0 and not RULES[name].zero and len(names) > 1:
+    record = find(name)
+    if beta == 0 and not record.zero and len(names) > 1:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RangeWarning)  # the assumptions are checked, claim by claim
@@ -166,9 +172,9 @@ def _made(
                 raise
             print(f"nlhf: left out: {error}", file=sys.stderr)
             return []
-        if name == "nash_prox":
-            step_size = command.step_size or beta
-            method = nash_prox(step_size, beta, INNER_FACTOR * num_inner(beta, step_size))
+        more = record.exact(beta, hyper(method).get("step_size"))
+        if more:
+            method = default(name, beta, command.step_size, **more)
     return [(method, claim) for claim in method.claims]
 
 

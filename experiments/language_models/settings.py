@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from experiments.commands import Train
-from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf import METHODS
 from nlhf.base import Algorithm
 from nlhf.errors import InputError
 from nlhf.transformer.responses import Responses
@@ -23,11 +22,6 @@ DEFAULTS: dict[str, Any] = {
     "preferred": 1.0,
     "regularisation": 0.1,
 }
-TABULAR = ("kl_ucb",)  # needs the widths of confidence intervals of every response
-AGAINST_REFERENCE = (
-    "xpo",
-    "xpo_previous",
-)  # their bonus takes the second response for a draw of the reference
 
 
 def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
@@ -41,23 +35,24 @@ def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
       InputError: if there is no such algorithm, it needs a table, it cannot learn from the labels of a data
         set where that is the judge, or it does not take a number given.
     """
-    factories = {**ALGORITHMS, **LEARNERS}
-    known = [each for each in factories if each not in TABULAR]
+    # widths of confidence intervals of every response exist on tables alone
+    known = [each for each, method in METHODS.items() if "uncertainty" not in method.parameters]
     if name not in known:
         raise InputError(f"algorithm is {name!r}, but on language models there are {', '.join(known)}")
     offline = command.judge == "data"
-    if offline and (name in ALGORITHMS or name in AGAINST_REFERENCE):
+    method = METHODS[name]
+    if offline and not (method.learns and method.offline):
         reason = (
             "asks a judge about responses of its own"
-            if name in ALGORITHMS
+            if not method.learns
             else "takes the second response of a pair for a draw of the reference"
         )
-        learn = [each for each in known if each in LEARNERS and each not in AGAINST_REFERENCE]
+        learn = [each for each in known if METHODS[each].learns and METHODS[each].offline]
         raise InputError(
             f"--algorithm is {name}, which {reason}, but --judge data only reads labelled pairs; take one of "
             f"{', '.join(learn)}, or another judge"
         )
-    takes = list(inspect.signature(factories[name]).parameters)
+    takes = list(method.parameters)
     given = {key: getattr(command, key) for key in (*DEFAULTS, "optimism", "replay")}
     for key, value in given.items():
         if value is not None and key not in takes:
@@ -67,10 +62,8 @@ def hyper_parameters(command: Train, name: str) -> dict[str, Any]:
     for key in chosen:
         if chosen[key] is None and key in DEFAULTS:
             chosen[key] = DEFAULTS[key]
-    if "optimism" in takes and chosen["optimism"] is None:
-        # of the order β/√T a comparison (arXiv:2405.21046, Theorem 3.1); VPO's stands once beside their sum
-        total = command.steps * command.batch
-        size = chosen["beta"] / total**0.5 * (total if name == "vpo" else 1)
+    if method.optimism is not None and chosen["optimism"] is None:
+        size = method.optimism(chosen["beta"], command.steps * command.batch)
         chosen["optimism"] = -size if offline else size  # what is not in the data cannot be asked about
     if "replay" in takes and chosen["replay"] is None:
         chosen["replay"] = (1 if offline else 8) * command.batch
@@ -90,4 +83,4 @@ def build_algorithm(name: str, chosen: dict[str, Any], response: Responses) -> A
     numbers = dict(chosen)
     if "replay" in numbers:
         numbers["replay"] = buffer(numbers["replay"], response=response)
-    return {**ALGORITHMS, **LEARNERS}[name](**numbers)
+    return METHODS[name].factory(**numbers)

@@ -346,7 +346,7 @@ def num_responses(command: Train, name: str | None, values: Any) -> int:
       name: of the algorithm; ``None`` trains a judge.
       values: that the step reported.
     """
-    from nlhf.algorithms import ALGORITHMS
+    from nlhf import ALGORITHMS
 
     return command.responses * int(values["queries"]) if name in ALGORITHMS else 2
 

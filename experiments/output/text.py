@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Sequence
+
+from nlhf.errors import unknown as unknown
 
 MAXIMUM_CELL = 32
 
@@ -92,18 +93,6 @@ def small(value: float) -> str:
     ('1.2e-17', '0')
     """
     return "0" if value == 0 else f"{value:.1e}"
-
-
-def unknown(name: str, known: tuple[str, ...], what: str) -> str:
-    """Return the message about a name that does not exist, with the nearest one that does.
-
-    >>> unknown("egop", ("egpo", "omwu"), "algorithm")
-    "'egop' is not an algorithm; did you mean egpo? known are egpo, omwu"
-    """
-    article = "an" if what[0] in "aeiou" else "a"
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{name[:60]!r} is not {article} {what}; {hint}known are {', '.join(known)}"
 
 
 def _pad(text: str, size: int, side: str) -> str:

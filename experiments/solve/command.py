@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BETA = 0.1
 DEFAULT_STEPS = 1000
-UNREGULARISED = ("lp", "mpo")  # what they solve is the game with beta = 0, whatever their settings
 LARGEST_KL = 1e-6  # nats to the Nash policy; only a beta below 1e-14 or so leaves more
 UNCONVERGED_KL = 1e-3  # nats; a user who reads the table alone must be told
 SUPPORT_MASS = 1e-6  # an iterative method never reaches 0: below this an action counts as not played
@@ -105,7 +104,7 @@ def check(command: commands.Solve) -> Plan:
             "or leave it out"
         )
     if beta is None:
-        beta = 0.0 if name in UNREGULARISED else DEFAULT_BETA
+        beta = 0.0 if _unregularised(name) else DEFAULT_BETA
     if name is None:
         name = "newton" if beta > 0 else "lp"
     if name == "newton" and beta == 0:
@@ -118,6 +117,15 @@ def check(command: commands.Solve) -> Plan:
                 warnings.warn(f"{option} {value:g} has no effect: {name} stops by itself", stacklevel=2)
         return Plan(name, beta, None, None)
     return Plan(name, beta, command.steps or DEFAULT_STEPS, command.step_size)
+
+
+def _unregularised(name: str | None) -> bool:
+    """Whether a method solves the game with beta = 0, whatever its settings."""
+    if name in (None, *commands.SOLVERS):
+        return name == "lp"
+    from nlhf.method import find
+
+    return find(name).solves == "unregularised"
 
 
 def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
@@ -135,7 +143,7 @@ def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
       InputError: if beta is too small for Newton's method, or a step size too large for its algorithm.
     """
     fractions = unique = support = residual = steps = queries = None
-    beta = 0.0 if plan.algorithm in UNREGULARISED else plan.beta
+    beta = 0.0 if _unregularised(plan.algorithm) else plan.beta
     if plan.algorithm == "lp":
         from tabular.games import make_game
         from tabular.solution import solve as solve_game
@@ -218,7 +226,7 @@ def _iterate(
     """Run an iterative algorithm; return log-policy, exploitability, residual and queries."""
     import jax.numpy as jnp
 
-    from experiments.solve.defaults import default
+    from nlhf.method import default, find
     from tabular.games import make_game
     from tabular.metrics import measure
     from tabular.nash import relative_residual
@@ -226,20 +234,9 @@ def _iterate(
 
     assert plan.steps is not None
     method = default(plan.algorithm, plan.beta, plan.step_size)
-    if plan.algorithm == "mpo" and plan.beta > 0:
-        warnings.warn(
-            f"mpo solves the unregularised game: beta = {plan.beta:g} is the weight of its magnet, and the "
-            "result is that of beta 0",
-            stacklevel=2,
-        )
-    if plan.algorithm == "ipo_md":
-        warnings.warn("ipo_md stalls at a biased limit; newton gives the Nash policy", stacklevel=2)
-    if plan.algorithm == "online_mirror_descent" and beta == 0:
-        warnings.warn(
-            "at beta 0 only the average of online_mirror_descent converges, and the result is its last "
-            "policy; take lp, egpo or omwu",
-            stacklevel=2,
-        )
+    caution = find(plan.algorithm).caution(plan.beta)
+    if caution:
+        warnings.warn(caution, stacklevel=2)
     game = make_game(table.preference, log_ref, beta)
     trace = run(method, game, num_steps=plan.steps, every=plan.steps, measures=("exploitability",))
     log_policy = trace.state.policy

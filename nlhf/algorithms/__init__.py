@@ -1,53 +1,70 @@
-"""The algorithms, one file each, in two explicit lists that tests and tools iterate over.
+"""The algorithms, one file each; the lists below are the only place that names them all.
 
-``ALGORITHMS`` ask the oracle for payoffs and solve games; ``LEARNERS`` ask it for labelled comparisons,
-remember them, and fit their policy to them.
+Those of ``ALGORITHMS`` ask the oracle for payoffs and solve games; those of ``LEARNERS`` ask it for labelled
+comparisons, remember them, and fit their policy to them. Both map names to factories, and ``METHODS`` maps
+all names to the records at the end of their files. A file is imported on first use, so that a command
+line can read the names before JAX is loaded.
 """
 
-from collections.abc import Callable
+import importlib
+import sys
+import types
+from typing import Any
 
-from nlhf.algorithms.behaviour_cloning import behaviour_cloning
-from nlhf.algorithms.cpl import cpl
-from nlhf.algorithms.dpo import dpo
-from nlhf.algorithms.egpo import egpo
-from nlhf.algorithms.ipo import ipo
-from nlhf.algorithms.ipo_md import ipo_md
-from nlhf.algorithms.kl_ucb import kl_ucb
-from nlhf.algorithms.mpo import mpo
-from nlhf.algorithms.nash_md import nash_md
-from nlhf.algorithms.nash_mirror_prox import nash_mirror_prox
-from nlhf.algorithms.nash_prox import nash_prox
-from nlhf.algorithms.omwu import omwu
-from nlhf.algorithms.online_mirror_descent import online_mirror_descent
-from nlhf.algorithms.rlhf import rlhf
-from nlhf.algorithms.slic import slic
-from nlhf.algorithms.vpo import vpo
-from nlhf.algorithms.xpo import xpo
-from nlhf.algorithms.xpo_previous import xpo_previous
-from nlhf.base import Algorithm
-
-ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
-    "online_mirror_descent": online_mirror_descent,
-    "nash_md": nash_md,
-    "nash_mirror_prox": nash_mirror_prox,
-    "nash_prox": nash_prox,
-    "egpo": egpo,
-    "omwu": omwu,
-    "mpo": mpo,
-    "ipo_md": ipo_md,
+ALGORITHM_NAMES = (
+    "online_mirror_descent",
+    "nash_md",
+    "nash_mirror_prox",
+    "nash_prox",
+    "egpo",
+    "omwu",
+    "mpo",
+    "ipo_md",
+)
+LEARNER_NAMES = (
+    "xpo",
+    "vpo",
+    "cpl",
+    "dpo",
+    "ipo",
+    "slic",
+    "rlhf",
+    "behaviour_cloning",
+    "kl_ucb",
+    "xpo_previous",
+)
+_LISTS = {
+    "ALGORITHMS": ALGORITHM_NAMES,
+    "LEARNERS": LEARNER_NAMES,
+    "METHODS": (*ALGORITHM_NAMES, *LEARNER_NAMES),
 }
+__all__ = [*_LISTS, *_LISTS["METHODS"]]
 
-LEARNERS: dict[str, Callable[..., Algorithm]] = {
-    "xpo": xpo,
-    "vpo": vpo,
-    "cpl": cpl,
-    "dpo": dpo,
-    "ipo": ipo,
-    "slic": slic,
-    "rlhf": rlhf,
-    "behaviour_cloning": behaviour_cloning,
-    "kl_ucb": kl_ucb,
-    "xpo_previous": xpo_previous,
-}
 
-__all__ = ["ALGORITHMS", "LEARNERS", *ALGORITHMS, *LEARNERS]
+class _Package(types.ModuleType):
+    """A package in which the name of a file is its factory, also after Python has bound the file to it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _LISTS["METHODS"] and isinstance(value, types.ModuleType):
+            value = vars(value)[name]
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    """Load a factory, or a whole list, on first use."""
+    if name in _LISTS["METHODS"]:
+        return importlib.import_module(f"{__name__}.{name}").METHOD.factory
+    if name not in _LISTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    records = {each: importlib.import_module(f"{__name__}.{each}").METHOD for each in _LISTS[name]}
+    made = records if name == "METHODS" else {each: record.factory for each, record in records.items()}
+    globals()[name] = made
+    return made
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return __all__

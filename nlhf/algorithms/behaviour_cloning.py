@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner
 from nlhf.losses import cloning
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -50,3 +51,15 @@ def behaviour_cloning(preferred: Any, replay: Replay) -> Algorithm:
     """
     check_number("preferred", preferred, high=1)
     return learner(init, step, replay, preferred=preferred)
+
+
+METHOD = Method(
+    name="behaviour_cloning",
+    factory=behaviour_cloning,
+    label="Behaviour cloning",
+    colour="#888888",
+    source="the baseline of arXiv:2310.13639",
+    queries="likelihood of both, or of the preferred responses",
+    settings=lambda beta, step_size: {"preferred": 1.0},
+    promise="the baseline of CPL",
+)

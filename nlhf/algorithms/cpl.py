@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner
 from nlhf.losses import contrastive
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -59,3 +60,15 @@ def cpl(temperature: Any, bias: Any, replay: Replay) -> Algorithm:
     check_number("temperature", temperature, open_low=True)
     check_number("bias", bias, high=1, open_low=True)
     return learner(init, step, replay, temperature=temperature, bias=bias)
+
+
+METHOD = Method(
+    name="cpl",
+    factory=cpl,
+    label="CPL",
+    colour="#004488",
+    source="arXiv:2310.13639",
+    queries="contrast of two segments' discounted log-probabilities, λ on the loser",
+    settings=lambda beta, step_size: {"temperature": beta, "bias": 1.0},
+    promise="consistent with labels by regret, n^-1/2; with labels by partial return it is myopic",
+)

@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner
 from nlhf.losses import logistic
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -59,3 +60,15 @@ def dpo(beta: Any, mixture: Any, replay: Replay) -> Algorithm:
     check_number("beta", beta, open_low=True)
     check_number("mixture", mixture, high=1)
     return learner(init, step, replay, beta=beta, mixture=mixture)
+
+
+METHOD = Method(
+    name="dpo",
+    factory=dpo,
+    label="online DPO",
+    colour="#CC6677",
+    source="arXiv:2305.18290",
+    queries="y ~ π, y' ~ mixture of π and π_ref; logistic loss; online or offline by the oracle",
+    settings=lambda beta, step_size: {"mixture": 0.0},
+    promise="log T regret at fixed β, with a constant that explodes in 1/β",
+)

@@ -18,6 +18,7 @@ from nlhf.base import (
     check_number,
 )
 from nlhf.extragradient import extragradient_claims
+from nlhf.method import Method
 from nlhf.targets import explicit
 
 
@@ -92,3 +93,17 @@ def egpo(step_size: Any, beta: Any) -> Algorithm:
     check_number("step_size", step_size)
     check_number("beta", beta)
     return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta)
+
+
+METHOD = Method(
+    name="egpo",
+    factory=egpo,
+    label="EGPO",
+    colour="#D55E00",
+    source="arXiv:2503.08942",
+    queries=2,
+    step_size=lambda beta: _range(beta)[1],
+    zero=True,
+    claim="egpo.kl",
+    promise="KL falls by 1 - ηβ, η <= 1/(β + 1/2)",
+)

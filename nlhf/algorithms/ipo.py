@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner
 from nlhf.losses import squared
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -57,3 +58,14 @@ def ipo(beta: Any, mixture: Any, replay: Replay) -> Algorithm:
     check_number("beta", beta, open_low=True)
     check_number("mixture", mixture, high=1)
     return learner(init, step, replay, beta=beta, mixture=mixture)
+
+
+METHOD = Method(
+    name="ipo",
+    factory=ipo,
+    label="IPO",
+    colour="#999933",
+    source="arXiv:2310.12036",
+    queries="the draws of dpo; squared loss",
+    settings=lambda beta, step_size: {"mixture": 0.0},
+)

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from jax.tree_util import Partial
 
+from nlhf.algorithms.online_mirror_descent import longest_step
 from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number, warn_above
+from nlhf.method import Method
 from nlhf.targets import explicit
 
 
@@ -76,3 +78,21 @@ def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
     check_number("mixture", mixture, high=1)
     warn_above("step_size", step_size, 1 / beta, "the weight 1 - ηβ of the policy is negative")
     return algorithm(init, step, (), step_size=step_size, beta=beta, mixture=mixture)
+
+
+MIXTURE = 0.125  # by default: the best player of the published table of Nash-MD mixed with this exponent
+
+
+METHOD = Method(
+    name="ipo_md",
+    factory=ipo_md,
+    label="IPO-MD",
+    colour="#CC79A7",
+    source="arXiv:2403.08635",
+    queries=1,
+    step_size=longest_step,
+    settings=lambda beta, step_size: {"mixture": MIXTURE},
+    solves="neither",
+    caution=lambda beta: "ipo_md stalls at a biased limit; newton gives the Nash policy",
+    promise="none; its fixed point is known, and biased",
+)

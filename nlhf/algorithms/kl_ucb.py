@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Comparisons, Feedback, Info, Oracle, Policy, PolicySpace, check_number
 from nlhf.learning import asked, learner
 from nlhf.losses import logistic
+from nlhf.method import Method
 from nlhf.replay import Memory, Replay
 
 Uncertainty = Callable[[Comparisons], Array]
@@ -91,3 +92,15 @@ def kl_ucb(width: Any, beta: Any, replay: Replay, uncertainty: Uncertainty) -> A
     check_number("width", width)
     check_number("beta", beta, open_low=True)
     return learner(init, step, replay, uncertainty=uncertainty, width=width, beta=beta)
+
+
+METHOD = Method(
+    name="kl_ucb",
+    factory=kl_ucb,
+    label="KL-UCB",
+    colour="#88CCEE",
+    source="arXiv:2502.07460",
+    queries="y ~ π, y' ~ π_ref; the fitted reward plus a confidence bonus",
+    settings=lambda beta, step_size: {"width": 1.0},
+    promise="log T regret at fixed β",
+)

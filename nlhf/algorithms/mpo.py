@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number, warn_above
+from nlhf.errors import InputError
+from nlhf.method import Method
 from nlhf.targets import implicit
 
 
@@ -87,3 +90,55 @@ def mpo(step_size: Any, beta: Any, period: Any) -> Algorithm:
         check_number("period", period, low=1)
     warn_above("step_size", step_size, 4 * beta, "a period is proved to converge only up to 4β")
     return algorithm(init, step, (), step_size=step_size, beta=beta, period=period)
+
+
+WEIGHT = 0.1  # of the magnet where beta is 0; slowly moved weak magnets solved the hardest of our games best
+SHRINK = 20.0  # by default the magnet moves once a period has shrunk the distance this much
+MAXIMUM_PERIOD = 1_000_000  # beyond, a run ends before the magnet has moved
+
+
+def default_period(weight: float) -> int:
+    """Steps that shrink the distance to a period's own equilibrium twentyfold, at g = 4 weight.
+
+    Args:
+      weight: of the magnet, > 0.
+
+    Raises:
+      InputError: if they are more than a million.
+    """
+    steps = math.ceil(math.log(SHRINK) / math.log1p(4 * weight**2))
+    if steps > MAXIMUM_PERIOD:
+        raise InputError(
+            f"beta is {weight:g}, but then mpo moves its magnet once in {steps:.1e} steps, more than "
+            f"{MAXIMUM_PERIOD}; raise beta, or give 0 for a magnet of {WEIGHT:g}"
+        )
+    return steps
+
+
+def _settings(beta: float, step_size: float | None) -> dict[str, Any]:
+    return {"beta": beta or WEIGHT, "period": default_period(beta or WEIGHT)}
+
+
+def _caution(beta: float) -> str:
+    if beta == 0:
+        return ""
+    return (
+        f"mpo solves the unregularised game: beta = {beta:g} is the weight of its magnet, and the result is "
+        "that of beta 0"
+    )
+
+
+METHOD = Method(
+    name="mpo",
+    factory=mpo,
+    label="MPO",
+    colour="#000000",
+    source="arXiv:2410.16714",
+    queries=1,
+    step_size=lambda beta: 4 * (beta or WEIGHT),
+    settings=_settings,
+    zero=True,
+    solves="unregularised",
+    caution=_caution,
+    promise="none; solves the game with β = 0",
+)

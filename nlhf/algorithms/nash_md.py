@@ -19,6 +19,7 @@ from nlhf.base import (
     algorithm,
     check_number,
 )
+from nlhf.method import Method
 from nlhf.targets import explicit
 
 
@@ -166,3 +167,16 @@ def nash_md(step_size: Any, beta: Any) -> Algorithm:
     return algorithm(
         init, step, () if callable(step_size) else CONSTANT_CLAIMS, step_size=step_size, beta=beta
     )
+
+
+METHOD = Method(
+    name="nash_md",
+    factory=nash_md,
+    label="Nash-MD",
+    colour="#E69F00",
+    source="arXiv:2312.00886",
+    queries=1,
+    step_size=lambda beta: None,
+    claim="nash_md.decreasing.kl",
+    promise="8/(β²(t + 1)) with the decreasing step; biased with a constant one",
+)

@@ -21,6 +21,7 @@ from nlhf.base import (
     check_number,
 )
 from nlhf.extragradient import extragradient_claims
+from nlhf.method import Method
 from nlhf.targets import implicit
 
 
@@ -126,3 +127,17 @@ def nash_mirror_prox(step_size: Any, beta: Any) -> Algorithm:
     check_number("step_size", step_size)
     check_number("beta", beta)
     return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta)
+
+
+METHOD = Method(
+    name="nash_mirror_prox",
+    factory=nash_mirror_prox,
+    label="Nash Mirror Prox",
+    colour="#0072B2",
+    source="arXiv:2505.19731v1",
+    queries=2,
+    step_size=lambda beta: _range(beta)[1],
+    zero=True,
+    claim="nash_mirror_prox.kl",
+    promise="KL falls by 1/(1 + gβ), g <= 2β + 2√(1 + β²)",
+)

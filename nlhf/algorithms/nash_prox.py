@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from nlhf.algorithms.online_mirror_descent import longest_step
 from nlhf.base import (
     Algorithm,
     Array,
@@ -23,6 +25,8 @@ from nlhf.base import (
     check_number,
     check_whole,
 )
+from nlhf.errors import InputError
+from nlhf.method import Method
 from nlhf.targets import explicit
 
 
@@ -70,9 +74,8 @@ def step(
 ) -> tuple[NashProxState, Info]:
     """Solve ``max_u P(u ≻ ·) - β KL(u‖π_ref) - (β/η) KL(u‖π)`` by self-play from π."""
     (num_inner,) = inner
-    # the largest proved step of self-play, at the inner game's larger KL weight
-    weight = beta * (1 + step_size) / step_size
-    inner_step_size = 4 * weight / (1 + 4 * weight**2)
+    # at the inner game's larger KL weight
+    inner_step_size = longest_step(beta * (1 + step_size) / step_size)
 
     def improve(policy: Policy, inner_key: Array) -> tuple[Policy, None]:
         feedback = oracle.payoff(inner_key, policy)
@@ -159,3 +162,41 @@ def nash_prox(step_size: Any, beta: Any, num_inner: int) -> Algorithm:
     traced = any(isinstance(value, jax.core.Tracer) for value in (step_size, beta))
     solved = traced or bool(np.all(inner_steps(step_size, beta) <= num_inner))
     return algorithm(init, step, CLAIMS if solved else (), step_size=step_size, beta=beta, inner=inner)
+
+
+DIGITS = 7  # by default an inner game is solved until its distance has shrunk by this power of ten
+MAXIMUM_INNER = 1_000_000  # beyond, a run ends before anything has moved
+
+
+def num_inner(beta: float, step_size: float) -> int:
+    """Inner steps after which an inner game is solved to seven digits; 10 at η = β -> 0.
+
+    Args:
+      beta: KL coefficient, > 0.
+      step_size: proximal step η > 0.
+
+    Raises:
+      InputError: if they are more than a million.
+    """
+    steps = math.ceil(float(inner_steps(step_size, beta, 10.0**-DIGITS)) - 0.1)
+    if steps > MAXIMUM_INNER:
+        raise InputError(
+            f"beta is {beta:g} and the step size {step_size:g}, but then nash_prox needs {steps:.1e} inner "
+            f"steps, more than {MAXIMUM_INNER}; raise beta, or lower the step size"
+        )
+    return steps
+
+
+METHOD = Method(
+    name="nash_prox",
+    factory=nash_prox,
+    label="Nash Prox",
+    colour="#56B4E9",
+    source="arXiv:2505.19731v2",
+    queries="inner steps",
+    step_size=lambda beta: beta,
+    settings=lambda beta, step_size: {"num_inner": num_inner(beta, step_size)},
+    exact=lambda beta, step_size: {"num_inner": 3 * num_inner(beta, step_size)},
+    claim="nash_prox.kl",
+    promise="KL falls by 1/(1 + η), inner games solved",
+)

@@ -19,6 +19,7 @@ from nlhf.base import (
     algorithm,
     check_number,
 )
+from nlhf.method import Method
 from nlhf.targets import explicit
 
 MEMORY = 3 + 2 * 2**0.5  # κ = (1 + √2)², what remembering one answer costs
@@ -177,3 +178,17 @@ def omwu(step_size: Any, beta: Any) -> Algorithm:
     check_number("step_size", step_size)
     check_number("beta", beta)
     return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta)
+
+
+METHOD = Method(
+    name="omwu",
+    factory=omwu,
+    label="OMWU",
+    colour="#009E73",
+    source="arXiv:2105.15186, arXiv:2512.24818",
+    queries=1,
+    step_size=lambda beta: float(_range(beta)[1]),
+    zero=True,
+    claim="omwu.kl",
+    promise="KL falls by 1 - ηβ, g <= 2(β + √(β² + κ))/κ, κ = (1 + √2)²",
+)

@@ -24,6 +24,7 @@ from nlhf.base import (
     algorithm,
     check_number,
 )
+from nlhf.method import Method
 from nlhf.targets import explicit
 
 
@@ -65,8 +66,13 @@ def _rate(constants: Constants) -> Array:
     return -jnp.log1p(-constants.step_size * constants.beta)
 
 
+def longest_step(beta: Any) -> Any:
+    """The longest proved step of self-play, ``4β / (1 + 4β²)``, where the rate is fastest."""
+    return 4 * beta / (1 + 4 * beta**2)
+
+
 def _range(beta: Any) -> tuple[Any, Any]:
-    return 0 * beta, 4 * beta / (1 + 4 * beta**2)
+    return 0 * beta, longest_step(beta)
 
 
 def _average_bound(count: Array, constants: Constants) -> Array:
@@ -132,3 +138,30 @@ def online_mirror_descent(step_size: Any, beta: Any) -> Algorithm:
     check_number("step_size", step_size)
     check_number("beta", beta)
     return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta)
+
+
+UNREGULARISED_STEP = 0.1  # at β = 0, where the average obeys a bound at every step size
+
+
+def _caution(beta: float) -> str:
+    if beta > 0:
+        return ""
+    return (
+        "at beta 0 only the average of online_mirror_descent converges, and the result is its last policy; "
+        "take lp, egpo or omwu"
+    )
+
+
+METHOD = Method(
+    name="online_mirror_descent",
+    factory=online_mirror_descent,
+    label="Online mirror descent",
+    colour="#999999",
+    source="online IPO, arXiv:2403.08635",
+    queries=1,
+    step_size=lambda beta: longest_step(beta) or UNREGULARISED_STEP,
+    zero=True,
+    caution=_caution,
+    claim="online_mirror_descent.kl",
+    promise="KL falls by 1 - ηβ, η <= 4β/(1 + 4β²)",
+)

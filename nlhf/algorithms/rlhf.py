@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Feedback, Info, Oracle, Policy, PolicySpace, check_number, warn_above
 from nlhf.learning import asked, learner
 from nlhf.losses import logistic
+from nlhf.method import Method
 from nlhf.replay import Memory, Replay
 from nlhf.targets import explicit
 
@@ -85,3 +86,14 @@ def rlhf(step_size: Any, beta: Any, replay: Replay) -> Algorithm:
     check_number("beta", beta, open_low=True)
     warn_above("step_size", step_size, 1 / beta, "the weight 1 - ηβ of the policy is negative")
     return learner(init, step, replay, step_size=step_size, beta=beta)
+
+
+METHOD = Method(
+    name="rlhf",
+    factory=rlhf,
+    label="RLHF",
+    colour="#661100",
+    source="arXiv:2203.02155",
+    queries="y, y' ~ π; Bradley-Terry reward, then a policy-gradient step on it",
+    step_size=lambda beta: min(1.0, 1 / beta),
+)

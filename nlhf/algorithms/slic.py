@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Calibration, Info, Oracle, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner, total
 from nlhf.losses import hinge
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -63,3 +64,14 @@ def slic(beta: Any, mixture: Any, regularisation: Any, replay: Replay) -> Algori
     check_number("mixture", mixture, high=1)
     check_number("regularisation", regularisation)
     return learner(init, step, replay, beta=beta, mixture=mixture, regularisation=regularisation)
+
+
+METHOD = Method(
+    name="slic",
+    factory=slic,
+    label="SLiC",
+    colour="#DDCC77",
+    source="arXiv:2305.10425",
+    queries="the draws of dpo; hinge loss",
+    settings=lambda beta, step_size: {"mixture": 0.0, "regularisation": 0.1},
+)

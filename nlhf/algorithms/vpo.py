@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Calibration, Info, Oracle, Policy, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner
 from nlhf.losses import logistic
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -65,3 +66,16 @@ def vpo(optimism: Any, beta: Any, replay: Replay, calibration: Policy | None = N
     check_number("optimism", optimism, low=float("-inf"))
     check_number("beta", beta, open_low=True)
     return learner(init, step, replay, optimism=optimism, beta=beta, calibration=calibration)
+
+
+METHOD = Method(
+    name="vpo",
+    factory=vpo,
+    label="VPO",
+    colour="#117733",
+    source="arXiv:2405.19320",
+    queries="y, y' ~ π; DPO loss plus (online) or minus (offline) αβ E_cal log π/π_ref",
+    optimism=lambda beta, total: beta / total**0.5 * total,  # once beside the sum over all comparisons
+    promise="equals value-regularised maximum likelihood; offline N^-1/2 under poor coverage; online, "
+    "on-policy pairs cost exp(C/β)",
+)

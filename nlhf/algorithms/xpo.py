@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
 from nlhf.learning import LearnerState, asked, init, learner
 from nlhf.losses import exploratory
+from nlhf.method import Method
 from nlhf.replay import Replay
 
 
@@ -60,3 +61,16 @@ def xpo(optimism: Any, beta: Any, replay: Replay) -> Algorithm:
     check_number("optimism", optimism)
     check_number("beta", beta, open_low=True)
     return learner(init, step, replay, optimism=optimism, beta=beta)
+
+
+METHOD = Method(
+    name="xpo",
+    factory=xpo,
+    label="XPO",
+    colour="#332288",
+    source="arXiv:2405.21046",
+    queries="y ~ π, y' ~ π_ref; DPO loss **plus** α log π(y')",
+    optimism=lambda beta, total: beta / total**0.5,  # of the order of Theorem 3.1
+    offline=False,
+    promise="finds what DPO misses; regret T^-1/2 at a level free of β; the flipped sign fails every seed",
+)

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from nlhf.base import Algorithm, Array, Calibration, Info, Oracle, Policy, PolicySpace, check_number
 from nlhf.learning import asked, learner, total
 from nlhf.losses import logistic
+from nlhf.method import Method
 from nlhf.replay import Memory, Replay
 
 
@@ -82,3 +83,16 @@ def xpo_previous(optimism: Any, beta: Any, replay: Replay) -> Algorithm:
     check_number("optimism", optimism)
     check_number("beta", beta, open_low=True)
     return learner(init, step, replay, optimism=optimism, beta=beta)
+
+
+METHOD = Method(
+    name="xpo_previous",
+    factory=xpo_previous,
+    label="XPO, prev. draw",
+    colour="#AA4499",
+    source="arXiv:2405.21046, Algorithm 2",
+    queries="XPO with the previous policy in the place of π_ref",
+    optimism=lambda beta, total: beta / total**0.5,
+    offline=False,
+    promise="does not saturate where π_ref's responses are far below the best",
+)

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
-from nlhf import logspace
-from nlhf.algorithms import nash_mirror_prox, omwu, online_mirror_descent
+from nlhf import logspace, nash_mirror_prox, omwu, online_mirror_descent
 from nlhf.base import Algorithm
 from proofs_checks.dynamics.noise import batch_run
 from proofs_checks.dynamics.spectra import descend, edge, self_play_games, spin

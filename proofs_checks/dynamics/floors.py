@@ -23,7 +23,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.linalg import solve_discrete_lyapunov
 
-from nlhf.algorithms import egpo
+from nlhf import egpo
 from nlhf.base import Feedback, Oracle, Policy, Static
 from proofs_checks.dynamics.noise import batch_run
 from proofs_checks.rows import Check, Effort, Outcome

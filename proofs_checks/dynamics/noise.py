@@ -48,7 +48,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import log_softmax
 
-from nlhf.algorithms import egpo, nash_md, omwu, online_mirror_descent
+from nlhf import egpo, nash_md, omwu, online_mirror_descent
 from nlhf.base import Algorithm
 from nlhf.errors import RangeWarning
 from proofs_checks import instances

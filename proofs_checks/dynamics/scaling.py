@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf import logspace
-from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, omwu, online_mirror_descent
+from nlhf import egpo, logspace, nash_md, nash_mirror_prox, omwu, online_mirror_descent
 from nlhf.base import Algorithm, Claim, Constants
 from nlhf.errors import InputError
 from proofs_checks import instances
@@ -224,7 +223,7 @@ def _judge_decreasing(effort: Effort) -> Outcome:
         used += 1
         rates.append(fit.high)
         controls.append(constant.high)
-    proved = float(nash_md(None, 1.0).claims[0].rate(Constants(1.0, jnp.asarray(1.0), 1.0, 0.0)))  # type: ignore[misc]
+    proved = float(nash_md(None, 1.0).claims[0].rate(Constants(1.0, jnp.asarray(1.0), 1.0, 0.0)))
     ratio = proved / np.array(rates)
     return Outcome(
         instances=used,

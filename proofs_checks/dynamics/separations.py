@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf import logspace
-from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, online_mirror_descent
+from nlhf import egpo, logspace, nash_md, nash_mirror_prox, online_mirror_descent
 from nlhf.base import Algorithm
 from proofs_checks.dynamics import scaling
 from proofs_checks.dynamics.edges import CIRCLE, separation, stack

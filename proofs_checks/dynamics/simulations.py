@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf import logspace
-from nlhf.algorithms import egpo, nash_md, online_mirror_descent
+from nlhf import egpo, logspace, nash_md, online_mirror_descent
 from nlhf.base import hyper
 from nlhf.losses import contrast
 from proofs_checks.dynamics.edges import stack

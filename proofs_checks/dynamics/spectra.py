@@ -17,8 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf import logspace
-from nlhf.algorithms import nash_mirror_prox, omwu
+from nlhf import logspace, nash_mirror_prox, omwu
 from nlhf.losses import squared
 from proofs_checks import instances
 from proofs_checks.dynamics.noise import batch_run, plant

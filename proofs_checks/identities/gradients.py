@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from nlhf import losses
-from nlhf.algorithms import online_mirror_descent
+from nlhf import losses, online_mirror_descent
 from nlhf.base import Feedback
 from nlhf.targets import explicit
 from proofs_checks.identities.losses import (

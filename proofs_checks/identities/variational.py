@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from nlhf.base import Algorithm
 from proofs_checks.instances import GOLDEN, Bank, build, describe
 from proofs_checks.rows import Effort

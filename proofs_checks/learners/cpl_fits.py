@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.special import expit, log_softmax
 
-from nlhf.algorithms import cpl
+from nlhf import cpl
 from nlhf.base import Comparisons, Oracle, Policy
 from nlhf.replay import latest
 from nlhf.segments import Segments

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.special import expit, log_softmax
 
-from nlhf.algorithms import dpo
+from nlhf import dpo
 from nlhf.base import Comparisons, Oracle, Policy
 from nlhf.replay import latest
 from proofs_checks.rows import Check, Effort, Outcome

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit, log_softmax
 
-from nlhf.algorithms import dpo, kl_ucb, vpo, xpo, xpo_previous
+from nlhf import dpo, kl_ucb, vpo, xpo, xpo_previous
 from nlhf.base import Algorithm, Comparisons
 from proofs_checks.learners.labels import fit_once
 from proofs_checks.learners.vpo_rates import arms, play

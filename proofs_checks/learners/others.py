@@ -14,8 +14,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import expit, log_softmax
 
-from nlhf import logspace
-from nlhf.algorithms import dpo
+from nlhf import dpo, logspace
 from nlhf.base import Algorithm, Comparisons
 from proofs_checks.learners.labels import fit_once
 from proofs_checks.rows import Check, Effort, Outcome

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
-from nlhf.algorithms import dpo, vpo
+from nlhf import dpo, vpo
 from nlhf.algorithms.xpo import step as xpo_step
 from nlhf.base import Algorithm
 from nlhf.learning import init, learner

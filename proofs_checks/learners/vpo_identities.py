@@ -24,7 +24,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy import optimize
 
-from nlhf.algorithms import vpo
+from nlhf import vpo
 from nlhf.base import Algorithm, Calibration, Comparisons
 from nlhf.losses import logistic
 from proofs_checks.learners.labels import Data, draw, fit_once

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from nlhf.algorithms import vpo
+from nlhf import vpo
 from nlhf.base import Calibration
 from nlhf.losses import logistic
 from nlhf.replay import no_comparisons

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, log_expit, log_softmax
 
-from nlhf.algorithms import vpo, xpo
+from nlhf import vpo, xpo
 from nlhf.base import Algorithm, Comparisons
 from proofs_checks.learners.labels import fit_once
 from proofs_checks.learners.rare import BAD, SPACES, grid, rare

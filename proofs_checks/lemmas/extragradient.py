@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from nlhf.algorithms import egpo, nash_mirror_prox
+from nlhf import egpo, nash_mirror_prox
 from nlhf.logspace import kl
 from proofs_checks.lemmas.bank import (
     EPSILON,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from nlhf.algorithms import omwu
+from nlhf import omwu
 from nlhf.logspace import kl
 from proofs_checks.lemmas.bank import Array, Case, Lemma, Sides, checks, kl_allowance, step
 

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf import logspace
-from nlhf.algorithms import nash_mirror_prox
+from nlhf import logspace, nash_mirror_prox
 from proofs_checks.lemmas.bank import ratio
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game

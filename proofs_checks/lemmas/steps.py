@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from nlhf.algorithms import nash_md, online_mirror_descent
+from nlhf import nash_md, online_mirror_descent
 from nlhf.logspace import geometric_mixture, kl, normalise, span
 from proofs_checks.lemmas.bank import (
     Array,

@@ -8,8 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from nlhf import actor_space, actors, datasets
-from nlhf.algorithms import behaviour_cloning, cpl, vpo
+from nlhf import actor_space, actors, behaviour_cloning, cpl, datasets, vpo
 from nlhf.base import Calibration
 from nlhf.errors import InputError
 from nlhf.losses import contrastive

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf.algorithms import egpo, nash_md
+from nlhf import egpo, nash_md
 from nlhf.base import Algorithm, Claim, Static, algorithm, check_number, check_whole, hyper, warn_above
 from nlhf.errors import InputError, RangeWarning
 

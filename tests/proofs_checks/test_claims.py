@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from proofs_checks import claims
 from proofs_checks.rows import HOLDS, Effort, decide
 

@@ -5,7 +5,7 @@ import types
 import pytest
 
 import proofs_checks
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from proofs_checks import ledger
 from proofs_checks.rows import FAILS, HOLDS, KINDS, UNCHECKED, Check, Effort, Outcome
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from proofs_checks.rows import KINDS, UNCHECKED, decide
 from proofs_checks.unchecked import CHECKS
 

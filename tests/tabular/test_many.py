@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nlhf.algorithms import egpo, nash_md, nash_mirror_prox, omwu, online_mirror_descent
+from nlhf import egpo, nash_md, nash_mirror_prox, omwu, online_mirror_descent
 from nlhf.errors import InputError, RangeWarning
 from tabular import families
 from tabular.games import make_game, with_beta

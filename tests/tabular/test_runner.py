@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 
-from nlhf.algorithms import egpo, nash_md, nash_prox, omwu, online_mirror_descent
+from nlhf import egpo, nash_md, nash_prox, omwu, online_mirror_descent
 from nlhf.errors import InputError, RangeWarning
 from tabular import games
 from tabular.metrics import measure

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from experiments.solve.defaults import default
-from nlhf import algorithms
+from experiments.figures.shared.learner_styles import STYLES
 from nlhf.base import Algorithm
+from nlhf.method import default, find
 
 
 class Method(NamedTuple):
@@ -19,9 +20,11 @@ class Method(NamedTuple):
     Attributes:
       label: name in legends and tables.
       make: ``make(beta) -> Algorithm``.
-      colour: colour-blind readers can tell it from the others.
+      colour: that of the method in every figure.
       queries: payoff queries a step, to give all methods the same budget.
       marked: drawn as marks instead of a line, where it lies on another curve.
+      temperature: ``temperature(beta, hyper-parameters)``: where its limit is the best response at β to the
+        Nash policy of that other temperature.
     """
 
     label: str
@@ -29,45 +32,61 @@ class Method(NamedTuple):
     colour: str
     queries: int
     marked: bool = False
+    temperature: Callable[[Any, Mapping[str, Any]], Any] | None = None
+
+
+def shown(
+    name: str, label: str = "", make: Callable[[float], Algorithm] | None = None, **rest: Any
+) -> Method:
+    """Return a line of the figure, made from the record of an algorithm.
+
+    Args:
+      name: as in ``nlhf.find``.
+      label: what stands behind the method's name; alone where it starts with a capital.
+      make: ``None`` for the defaults of the method.
+      **rest: other fields.
+    """
+    record = find(name)
+    label = label if label[:1].isupper() else record.label + label
+    queries = rest.pop("queries", record.queries)
+    return Method(label, make or partial(default, record), rest.pop("colour", record.colour), queries, **rest)
 
 
 PROX_INNER = 10  # enough for every β of the figure, so that they share one compilation
 
 REGULARISED: dict[str, Method] = {
-    "online_mirror_descent": Method(
-        "Online mirror descent (online IPO)",
-        lambda beta: default("online_mirror_descent", beta),
-        "#999999",
-        1,
+    "online_mirror_descent": shown("online_mirror_descent", " (online IPO)"),
+    "nash_md": shown(
+        "nash_md",
+        ", ηβ = 0.05",
+        lambda beta: default("nash_md", beta, 0.05 / beta),
+        temperature=lambda betas, hyper: betas / (1 - hyper["step_size"] * betas),
     ),
-    "nash_md": Method("Nash-MD, ηβ = 0.05", lambda beta: default("nash_md", beta, 0.05 / beta), "#E69F00", 1),
-    "nash_md_decreasing": Method(
-        "Nash-MD, decreasing step", lambda beta: default("nash_md", beta), "#8C564B", 1
+    "nash_md_decreasing": shown("nash_md", ", decreasing step", colour=STYLES["nash_md_decreasing"].colour),
+    "ipo_md": shown(
+        "ipo_md", ", mixture 1/8", temperature=lambda betas, hyper: betas / (1 - hyper["mixture"])
     ),
-    "ipo_md": Method("IPO-MD, mixture 1/8", lambda beta: default("ipo_md", beta), "#CC79A7", 1),
-    "nash_prox": Method(
-        f"Nash Prox, η = β, {PROX_INNER} inner steps",
-        lambda beta: algorithms.nash_prox(beta, beta, PROX_INNER),
-        "#56B4E9",
-        PROX_INNER,
+    "nash_prox": shown(
+        "nash_prox",
+        f", η = β, {PROX_INNER} inner steps",
+        lambda beta: default("nash_prox", beta, num_inner=PROX_INNER),
+        queries=PROX_INNER,
     ),
-    "omwu": Method("OMWU", lambda beta: default("omwu", beta), "#009E73", 1),
-    "nash_mirror_prox": Method(
-        "Nash Mirror Prox, g = 2", lambda beta: default("nash_mirror_prox", beta, 2.0), "#0072B2", 2
+    "omwu": shown("omwu"),
+    "nash_mirror_prox": shown(
+        "nash_mirror_prox", ", g = 2", lambda beta: default("nash_mirror_prox", beta, 2.0)
     ),
-    "egpo": Method("EGPO, η = 1/(β + 1/2)", lambda beta: default("egpo", beta), "#D55E00", 2, marked=True),
+    "egpo": shown("egpo", ", η = 1/(β + 1/2)", marked=True),
 }
 
 UNREGULARISED: dict[str, Method] = {
-    "online_mirror_descent": Method(
-        "Multiplicative weights, average", lambda beta: default("online_mirror_descent", beta), "#999999", 1
+    "online_mirror_descent": shown("online_mirror_descent", "Multiplicative weights, average"),
+    "omwu": shown("omwu", ", average"),
+    "nash_mirror_prox": shown(
+        "nash_mirror_prox", "Mirror prox, average", lambda beta: default("nash_mirror_prox", beta, 2.0)
     ),
-    "omwu": Method("OMWU, average", lambda beta: default("omwu", beta), "#009E73", 1),
-    "nash_mirror_prox": Method(
-        "Mirror prox, average", lambda beta: default("nash_mirror_prox", beta, 2.0), "#0072B2", 2
-    ),
-    "omwu_last": Method("OMWU, last iterate", lambda beta: default("omwu", beta), "#66C2A5", 1),
-    "mpo_last": Method("MPO, last iterate", lambda beta: default("mpo", beta), "#000000", 1),
+    "omwu_last": shown("omwu", ", last iterate", colour=STYLES["omwu_last"].colour),
+    "mpo_last": shown("mpo", ", last iterate"),
 }
 
 

@@ -149,7 +149,7 @@ def _regularised_panels(config: Config, group: Group, progress: Callable[[str], 
     )
     curves = []
     for name, method in REGULARISED.items():
-        limits = _biased_limits(name, hyper(methods[name]), group, betas, log_nash)
+        limits = _biased_limits(method, hyper(methods[name]), group, betas, log_nash)
         measure = Measure("kl_to_nash")
         curves.append(
             _reduce_all(name, method, methods[name], traces[name], measure, constants, horizons, limits)
@@ -295,20 +295,12 @@ def _solve(preference: jax.Array, log_ref: jax.Array, betas: jax.Array) -> jax.A
 
 
 def _biased_limits(
-    name: str, settings: dict[str, Any], group: Group, betas: jax.Array, log_nash: jax.Array
+    method: Method, settings: dict[str, Any], group: Group, betas: jax.Array, log_nash: jax.Array
 ) -> np.ndarray | None:
-    """KL(Nash ‖ limit) ``[G, S, B]`` of the methods whose fixed point is known to be biased.
-
-    Both limits are the best response at β to the Nash policy m at a higher temperature: β/(1 - ηβ) for
-    Nash-MD with a constant step, β/(1 - mixture) for IPO-MD.
-    """
-    if name == "nash_md":
-        temperature = betas / (1 - settings["step_size"] * betas)
-    elif name == "ipo_md":
-        temperature = betas / (1 - settings["mixture"])
-    else:
+    """KL(Nash ‖ limit) ``[G, S, B]`` of the methods whose fixed point is known to be biased."""
+    if method.temperature is None:
         return None
-    mixture = _solve(group.preference, group.log_ref, temperature)
+    mixture = _solve(group.preference, group.log_ref, method.temperature(betas, settings))
     pull = jnp.einsum("gsab,gskb->gska", group.preference - 0.5, jnp.exp(mixture))
     limit = logspace.normalise(group.log_ref + pull / betas[None, None, :, None])
     return np.asarray(logspace.kl(log_nash[..., 0, :], limit))

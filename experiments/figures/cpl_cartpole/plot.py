@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.figures.shared.learner_styles import STYLES
 from experiments.output.style import STYLE
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ LOOK: Any = {**STYLE, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, 
 LOOK |= {"xtick.labelsize": 8, "ytick.labelsize": 8}
 # label, colour, line, marker
 LINES = {
-    "cpl": ("CPL, λ = 1", "#0072B2", "-", "o"),
+    "cpl": ("CPL, λ = 1", STYLES["cpl"].colour, "-", "o"),
     "cpl_half": ("CPL, λ = 1/2", "#56B4E9", "-", "s"),
     "cloning_preferred": ("cloning the preferred", "#009E73", "--", "^"),
     "cloning_all": ("cloning all", "#E69F00", "--", "v"),

@@ -29,8 +29,7 @@ from jax.tree_util import Partial
 from experiments.figures.cpl_cartpole import data as cartpole_data
 from experiments.figures.cpl_cartpole import environment as cartpole
 from experiments.figures.cpl_cartpole import value as cartpole_value
-from nlhf import actor_space, actors, datasets
-from nlhf.algorithms import behaviour_cloning, cpl
+from nlhf import actor_space, actors, behaviour_cloning, cpl, datasets
 from nlhf.base import Algorithm, Comparisons, Oracle
 from nlhf.errors import InputError
 from nlhf.replay import Replay, latest

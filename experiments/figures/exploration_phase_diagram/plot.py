@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import LEARNERS, THEORY
+from experiments.figures.shared.learner_styles import STYLES, THEORY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +48,9 @@ def plot(result: Result) -> Figure:
                 if instance == "good rare arm":
                     _wall(axes, result, named=column == 0)
                 _plane(axes, each, result, first=column == 0, last=row == len(instances) - 1)
-                title = LEARNERS[each.method].label
+                title = STYLES[each.method].label
                 title += "" if each.width is None else f", {each.width:g}u"
-                axes.set_title(title, color=LEARNERS[each.method].colour, weight="bold")
+                axes.set_title(title, color=STYLES[each.method].colour, weight="bold")
                 if column == 0:
                     axes.annotate(
                         instance,
@@ -112,7 +112,7 @@ def _best(axes: Axes, best: Best, first: Map, result: Result, *, last: bool) -> 
     image = np.ones((*np.shape(best.method), 3))
     for row, (names, certain) in enumerate(zip(best.method, best.certain, strict=True)):
         for column, (name, sure) in enumerate(zip(names, certain, strict=True)):
-            colour = np.asarray(to_rgb(LEARNERS[name].colour))
+            colour = np.asarray(to_rgb(STYLES[name].colour))
             image[row, column] = colour if sure else 0.3 * colour + 0.7
     axes.pcolormesh(*_edges(first, result), image, edgecolor="white", linewidth=0.8)
     _plane(axes, first, result, first=True, last=last)
@@ -125,7 +125,7 @@ def _cut(axes: Axes, maps: list[Map], result: Result, *, last: bool) -> None:
     axes.set_yscale("log")
     horizon = maps[0].horizons[-1]
     for each in maps:
-        colour = LEARNERS[each.method].colour
+        colour = STYLES[each.method].colour
         mean, low, high = (np.asarray(rows)[:, -1] for rows in (each.mean, each.low, each.high))
         axes.fill_between(x, low.clip(1e-3), high, color=colour, alpha=0.18, lw=0)
         axes.plot(x, mean, color=colour)
@@ -139,7 +139,7 @@ def _cut(axes: Axes, maps: list[Map], result: Result, *, last: bool) -> None:
     axes.set_title(f"cut at T = {horizon}")
     if last:
         axes.set_xlabel("1/β")
-    ends = [(LEARNERS[each.method].label, LEARNERS[each.method].colour, each.mean[-1][-1]) for each in maps]
+    ends = [(STYLES[each.method].label, STYLES[each.method].colour, each.mean[-1][-1]) for each in maps]
     ends.append(("theory's shape", THEORY, float(theory(maps, x)[-1])))
     panels.label_ends(axes, ends, gap=0.105)
 
@@ -162,7 +162,7 @@ def table(result: Result) -> str:
     lines = []
     for best in result.best:
         maps = [each for each in result.maps if each.instance == best.instance]
-        head = " | ".join(LEARNERS[each.method].label for each in maps)
+        head = " | ".join(STYLES[each.method].label for each in maps)
         width = next(each.width for each in maps if each.width is not None)
         lines += [
             f"**{best.instance}** (KL-UCB: c = {width:g}; in brackets the exponent in T at the end)",
@@ -177,7 +177,7 @@ def table(result: Result) -> str:
                     _span(each, row, column) + (f" [{each.exponent[row]:.2f}]" if ending else "")
                     for each in maps
                 ]
-                name = LEARNERS[best.method[row][column]].label
+                name = STYLES[best.method[row][column]].label
                 sure = "" if best.certain[row][column] else " (not separated)"
                 lines.append(f"| {inverse_beta} | {horizon} | {' | '.join(cells)} | {name}{sure} |")
         lines.append("")

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.figures.language_nash.run import TABLE, TRANSFORMER
 from experiments.figures.shared import panels
+from experiments.figures.shared.learner_styles import STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,18 +16,8 @@ if TYPE_CHECKING:
 
     from experiments.figures.language_nash.run import Curve, Panel, Result
 
-LABELS = {
-    "egpo": "EGPO",
-    "nash_mirror_prox": "Nash Mirror Prox",
-    "nash_md": "Nash-MD, mixture of strings",
-    "nash_md_token": "Nash-MD, mixture of tokens",
-}
-COLOURS = {
-    "egpo": "#0072B2",
-    "nash_mirror_prox": "#009E73",
-    "nash_md": "#D55E00",
-    "nash_md_token": "#E69F00",
-}
+LABELS = {name: style.label for name, style in STYLES.items()}
+LABELS["nash_md"] += ", mixture of strings"
 GOAL = 1e-3
 MILLI = 1e-3
 DASHES = (0, (4, 2))
@@ -55,7 +46,7 @@ def plot(result: Result) -> Figure:
 
 
 def _line(axes: Axes, curve: Curve, unit: float = 1.0, **style: Any) -> None:
-    colour = COLOURS[curve.method]
+    colour = STYLES[curve.method].colour
     low, middle, high = (np.asarray(values) / unit for values in (curve.low, curve.middle, curve.high))
     axes.fill_between(curve.x, low, high, color=colour, alpha=0.15, lw=0)
     axes.plot(curve.x, middle, color=colour, **style)

@@ -37,7 +37,7 @@ class Series:
     """A curve with its interval over seeds.
 
     Attributes:
-      method: key of ``experiments.figures.shared.learner_styles.LEARNERS``.
+      method: key of ``experiments.figures.shared.learner_styles.STYLES``.
       x: where.
       middle: mean (or quantile) over seeds.
       low: lower end of its 95 % bootstrap interval.
@@ -195,7 +195,7 @@ def series(method: str, x: Any, values: np.ndarray, statistic: Callable[..., Any
     """Summarise ``[S, len(x)]`` values over seeds.
 
     Args:
-      method: key of ``LEARNERS``.
+      method: key of ``STYLES``.
       x: abscissae.
       values: seeds in front.
       statistic: as in ``interval``.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.figures.shared.learner_styles import LEARNERS
+from experiments.figures.shared.learner_styles import STYLES
 from experiments.output.style import STYLE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ LOOK |= {"xtick.labelsize": 8, "ytick.labelsize": 8}
 
 def draw(axes: Axes, curve: Series, *, band: bool = True, **style: Any) -> None:
     """Draw a curve and its interval in the colour of its method."""
-    colour = style.pop("color", LEARNERS[curve.method].colour)
+    colour = style.pop("color", STYLES[curve.method].colour)
     if band:
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.14, lw=0)
     axes.plot(curve.x, curve.middle, color=colour, **style)
@@ -29,7 +29,7 @@ def draw(axes: Axes, curve: Series, *, band: bool = True, **style: Any) -> None:
 
 def error_bars(axes: Axes, curve: Series, **style: Any) -> None:
     """Draw a curve as marks with bars for its interval."""
-    colour = style.pop("color", LEARNERS[curve.method].colour)
+    colour = style.pop("color", STYLES[curve.method].colour)
     middle = np.asarray(curve.middle)
     spread = np.stack([middle - curve.low, np.asarray(curve.high) - middle]).clip(0)
     settings = {"marker": "o", "markersize": 3.5, "capsize": 2, "elinewidth": 0.8, **style}

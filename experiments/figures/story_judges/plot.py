@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.figures.shared import panels
+from experiments.figures.shared.learner_styles import STYLES
 from experiments.figures.story_judges.run import REFERENCE_NAME
 from experiments.figures.story_judges.world import CRITERIA
 from experiments.language_models import win_rates
@@ -20,25 +21,7 @@ if TYPE_CHECKING:
 
     from experiments.figures.story_judges.run import Result
 
-LABELS = {
-    REFERENCE_NAME: "reference",
-    "egpo": "EGPO",
-    "nash_mirror_prox": "Nash Mirror Prox",
-    "nash_md": "Nash-MD",
-    "xpo": "XPO",
-    "xpo_plain": "XPO, no bonus",
-    "vpo": "VPO",
-    "dpo": "online DPO",
-}
-COLOURS = {
-    "egpo": "#0072B2",
-    "nash_mirror_prox": "#009E73",
-    "nash_md": "#D55E00",
-    "xpo": "#CC79A7",
-    "xpo_plain": "#8C564B",
-    "vpo": "#E69F00",
-    "dpo": "#000000",
-}
+LABELS = {REFERENCE_NAME: "reference", **{name: style.label for name, style in STYLES.items()}}
 ASKS_FOR_LABELS = ("xpo", "xpo_plain", "vpo", "dpo")
 DASHES = (0, (4, 2))
 GOAL = 0.6
@@ -64,7 +47,7 @@ def _along(axes: Axes, result: Result, what: str) -> None:
     scale = 100 if wins else 1
     for curve in result.curves:
         values = scale * np.asarray(getattr(curve, what))
-        colour = COLOURS[curve.method]
+        colour = STYLES[curve.method].colour
         style = DASHES if curve.method in ASKS_FOR_LABELS else "-"
         axes.fill_between(curve.responses, values.min(0), values.max(0), color=colour, alpha=0.12, lw=0)
         axes.plot(
@@ -100,11 +83,11 @@ def _last(axes: Axes, result: Result) -> None:
         place = final.names.index(name)
         middle = 100 * final.matrix[place][column]
         ends = [100 * final.low[place][column], 100 * final.high[place][column]]
-        axes.plot(ends, [row, row], color=COLOURS[name], linewidth=5, alpha=0.3, solid_capstyle="butt")
-        axes.plot(middle, row, "|", color=COLOURS[name], markersize=14, markeredgewidth=2)
+        axes.plot(ends, [row, row], color=STYLES[name].colour, linewidth=5, alpha=0.3, solid_capstyle="butt")
+        axes.plot(middle, row, "|", color=STYLES[name].colour, markersize=14, markeredgewidth=2)
         axes.plot(
             100 * np.asarray(result.by_seed[name]), np.full(len(result.by_seed[name]), row), "o",
-            color=COLOURS[name], markersize=3,
+            color=STYLES[name].colour, markersize=3,
         )  # fmt: skip
     axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import LEARNERS
+from experiments.figures.shared.learner_styles import STYLES
 from experiments.figures.vpo_bandit.run import PROBLEMS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     least = min(curve.middle[-1] for curve in panel.curves)
     panels.reference_line(axes, x, 0.7 * least * np.sqrt(x / x[-1]), r"$\sqrt{T}$", at=-1, xytext=(-16, -12))
     ends = [
-        (f"{LEARNERS[curve.method].label} {exponent:.2f}", LEARNERS[curve.method].colour, curve.middle[-1])
+        (f"{STYLES[curve.method].label} {exponent:.2f}", STYLES[curve.method].colour, curve.middle[-1])
         for curve, exponent in zip(panel.curves, panel.exponent, strict=True)
     ]
     panels.label_ends(axes, ends, gap=0.072)
@@ -67,7 +67,7 @@ def _wall(axes: Axes, result: Result) -> None:
     caps = np.asarray(result.caps, float)
     x = np.asarray(vpo.x)
     stopped = np.asarray(vpo.middle) >= 0.9 * caps
-    axes.plot(x[stopped], caps[stopped], "^", color=LEARNERS["vpo"].colour, markersize=8, mfc="white")
+    axes.plot(x[stopped], caps[stopped], "^", color=STYLES["vpo"].colour, markersize=8, mfc="white")
     if stopped.any():
         axes.text(0.97, 0.02, "△: at the cap", transform=axes.transAxes, ha="right", fontsize=8, color="0.25")
     middle = len(x) // 2
@@ -77,10 +77,10 @@ def _wall(axes: Axes, result: Result) -> None:
         x[middle] - 0.25,
         2.2 * vpo.middle[middle],
         f"VPO\nslope {result.slope:.3f}",
-        color=LEARNERS["vpo"].colour,
+        color=STYLES["vpo"].colour,
         ha="right",
     )
-    axes.text(x[-1], 1.7 * max(xpo.high[-1], 1), "XPO", color=LEARNERS["xpo"].colour, ha="right")
+    axes.text(x[-1], 1.7 * max(xpo.high[-1], 1), "XPO", color=STYLES["xpo"].colour, ha="right")
     axes.set_xlabel("1/β")
     axes.set_ylabel("rounds at gap ≥ 1/16 (median)")
 
@@ -94,7 +94,7 @@ def table(result: Result) -> str:
     for panel in result.panels:
         for curve, exponent in zip(panel.curves, panel.exponent, strict=True):
             lines.append(
-                f"| {panel.problem} | {panel.beta:g} | {LEARNERS[curve.method].label} | {curve.x[-1]:g} | "
+                f"| {panel.problem} | {panel.beta:g} | {STYLES[curve.method].label} | {curve.x[-1]:g} | "
                 f"{curve.middle[-1]:.3g} | {curve.low[-1]:.3g} to {curve.high[-1]:.3g} | {exponent:.2f} |"
             )
     lines += ["", "| 1/β | method | median rounds at gap >= 1/16 | interval | cap |", "|---|---|---|---|---|"]
@@ -102,7 +102,7 @@ def table(result: Result) -> str:
         for index, inverse_beta in enumerate(curve.x):
             cap = result.caps[index] if curve.method == "vpo" else min(result.caps)
             lines.append(
-                f"| {inverse_beta:g} | {LEARNERS[curve.method].label} | {curve.middle[index]:.0f} | "
+                f"| {inverse_beta:g} | {STYLES[curve.method].label} | {curve.middle[index]:.0f} | "
                 f"{curve.low[index]:.0f} to {curve.high[index]:.0f} | {cap} |"
             )
     lines += ["", f"Slope of the logarithm for VPO: {result.slope:.4f}, theory 7/8 for small β."]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import LEARNERS
+from experiments.figures.shared.learner_styles import STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def _labels(axes: Axes, panel: Panel, exponents: list[float] | None) -> None:
     ends = []
     for index, curve in enumerate(panel.curves):
         label = LABELS[curve.method] + ("" if exponents is None else f" {exponents[index]:.2f}")
-        ends.append((label, LEARNERS[curve.method].colour, curve.middle[-1]))
+        ends.append((label, STYLES[curve.method].colour, curve.middle[-1]))
     ends.append(("reference", "0.25", panel.start[-1]))
     panels.label_ends(axes, ends)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import LEARNERS
+from experiments.figures.shared.learner_styles import STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def _rounds(axes: Axes, result: Result) -> None:
         np.asarray(dpo.x)[stopped],
         caps[stopped],
         "^",
-        color=LEARNERS["dpo"].colour,
+        color=STYLES["dpo"].colour,
         markersize=6,
         mfc="white",
     )
@@ -61,11 +61,11 @@ def _rounds(axes: Axes, result: Result) -> None:
     axes.text(
         x[middle] - 2,
         3.2 * dpo.middle[middle],
-        f"{LEARNERS['dpo'].label}\nslope {result.wall:.3f}",
-        color=LEARNERS["dpo"].colour,
+        f"{STYLES['dpo'].label}\nslope {result.wall:.3f}",
+        color=STYLES["dpo"].colour,
         ha="right",
     )
-    axes.text(x[-1], 1.9 * xpo.high[-1] + 2, LEARNERS["xpo"].label, color=LEARNERS["xpo"].colour, ha="right")
+    axes.text(x[-1], 1.9 * xpo.high[-1] + 2, STYLES["xpo"].label, color=STYLES["xpo"].colour, ha="right")
     axes.set_xlabel("1/β")
     axes.set_ylabel("rounds at gap ≥ 1/8 (25 % quantile)")
     if stopped.any():
@@ -104,16 +104,16 @@ def _regret(axes: Axes, result: Result) -> None:
         textcoords="offset points",
         xytext=(4, 8),
         ha="left",
-        color=LEARNERS["xpo"].colour,
+        color=STYLES["xpo"].colour,
     )
     dpo = [panel.curve for panel in result.regret if panel.curve.method == "dpo"]
     axes.annotate(
-        LEARNERS["dpo"].label,
+        STYLES["dpo"].label,
         (x[-1], min(curve.low[-1] for curve in dpo)),
         textcoords="offset points",
         xytext=(0, -14),
         ha="right",
-        color=LEARNERS["dpo"].colour,
+        color=STYLES["dpo"].colour,
     )
     axes.set_xlabel("T, rounds (one labelled pair each)")
     axes.set_ylabel("mean gap over T rounds")
@@ -169,17 +169,17 @@ def _sweep(axes: Axes, result: Result) -> None:
             textcoords="offset points",
             xytext=(0, 9) if sweep.arm == "good" else (-4, 0),
             ha="left" if sweep.arm == "good" else "right",
-            color=LEARNERS["xpo"].colour,
+            color=STYLES["xpo"].colour,
         )
     assert total is not None
     x = np.asarray(config.optimism)
-    axes.plot(x, total / 2, color=LEARNERS["xpo"].colour, linewidth=2.4)
+    axes.plot(x, total / 2, color=STYLES["xpo"].colour, linewidth=2.4)
     axes.annotate(
         "mean of both",
         (x[-2], total[-2] / 2),
         textcoords="offset points",
         xytext=(-12, -18),
-        color=LEARNERS["xpo"].colour,
+        color=STYLES["xpo"].colour,
         weight="bold",
     )
     flipped = next(s for s in result.sweep if s.curve.method == "xpo_flipped" and s.arm == "good")
@@ -217,7 +217,7 @@ def table(result: Result) -> str:
         for index, beta in enumerate(curve.x):
             cap = str(result.caps[index]) if curve.method == "dpo" else str(result.config.horizons[-1])
             lines.append(
-                f"| {beta:g} | {LEARNERS[curve.method].label} | {curve.middle[index]:.0f} | "
+                f"| {beta:g} | {STYLES[curve.method].label} | {curve.middle[index]:.0f} | "
                 f"{curve.low[index]:.0f} to {curve.high[index]:.0f} | {cap} |"
             )
     lines += ["", f"Slope of the logarithm for online DPO: {result.wall:.4f}, theory 1/8.", ""]
@@ -227,8 +227,7 @@ def table(result: Result) -> str:
     for panel in result.regret:
         cells = " | ".join(_span(panel.curve, index) for index in range(len(horizons)))
         lines.append(
-            f"| {panel.inverse_beta} | {LEARNERS[panel.curve.method].label} | {cells} "
-            f"| {panel.exponent:.2f} |"
+            f"| {panel.inverse_beta} | {STYLES[panel.curve.method].label} | {cells} | {panel.exponent:.2f} |"
         )
     lines += [
         "",
@@ -250,7 +249,7 @@ def table(result: Result) -> str:
     for sweep in result.sweep:
         cells = " | ".join(_span(sweep.curve, index) for index in range(len(sweep.curve.x)))
         failed = ", ".join(f"{share:.0%}" for share in sweep.failed)
-        lines.append(f"| {sweep.arm} | {LEARNERS[sweep.curve.method].label} | {cells} | {failed} |")
+        lines.append(f"| {sweep.arm} | {STYLES[sweep.curve.method].label} | {cells} | {failed} |")
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.figures.convergence.curves import MAX_CURVE_POINTS, promise, reduce
-from nlhf.algorithms import egpo
+from nlhf import egpo
 from nlhf.base import Constants
 
 CLAIM = egpo(0.5, 0.2).claims[0]

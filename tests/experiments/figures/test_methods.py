@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED, stack
-from nlhf.algorithms import egpo
+from nlhf import egpo
 from nlhf.base import Algorithm, hyper
 from tabular.runner import warn_outside_range
 

@@ -14,7 +14,7 @@ from experiments.figures.story_judges import world as story_world
 from experiments.figures.story_judges.run import Config, Curve, Result, Texts
 from experiments.language_models.source import load_base
 from experiments.language_models.win_rates import summarise
-from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.policy import REFERENCE

@@ -22,7 +22,7 @@ from experiments.language_models import train, train_steps
 from experiments.language_models.source import load_base, load_policy, read_run
 from experiments.language_models.train_data import load_data
 from experiments.output.lock import BusyError, acquire, release
-from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.transformer.model import sharding
 from nlhf.transformer.responses import Responses

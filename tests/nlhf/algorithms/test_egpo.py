@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf.algorithms import egpo, nash_mirror_prox
+from nlhf import egpo, nash_mirror_prox
 from nlhf.base import Info
 from nlhf.errors import InputError
 from nlhf.targets import explicit

@@ -12,7 +12,7 @@ import pytest
 import scipy.optimize
 import scipy.special
 
-from nlhf.algorithms import online_mirror_descent
+from nlhf import online_mirror_descent
 from nlhf.errors import RangeWarning
 from tabular.games import make_game
 from tabular.runner import run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from nlhf.algorithms import ipo_md, online_mirror_descent
+from nlhf import ipo_md, online_mirror_descent
 from nlhf.errors import InputError, RangeWarning
 
 

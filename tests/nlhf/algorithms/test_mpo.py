@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nlhf.algorithms import mpo, online_mirror_descent
+from nlhf import mpo, online_mirror_descent
 from nlhf.errors import InputError, RangeWarning
 from tabular import families, games
 from tabular.runner import run

@@ -5,7 +5,7 @@ import pytest
 import reference
 from jax.tree_util import Partial
 
-from nlhf.algorithms import nash_md
+from nlhf import nash_md
 from nlhf.errors import InputError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf.algorithms import nash_mirror_prox
+from nlhf import nash_mirror_prox
 from nlhf.base import Info
 from nlhf.errors import InputError
 from nlhf.targets import implicit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from nlhf.algorithms import nash_prox
+from nlhf import nash_prox
 from nlhf.algorithms.nash_prox import inner_steps
 from nlhf.errors import InputError
 

@@ -5,7 +5,7 @@ import pytest
 import reference
 from jax.tree_util import Partial
 
-from nlhf.algorithms import omwu
+from nlhf import omwu
 from nlhf.base import Info
 from nlhf.errors import InputError
 from nlhf.targets import explicit

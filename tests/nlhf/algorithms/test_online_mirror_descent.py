@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf.algorithms import online_mirror_descent
+from nlhf import online_mirror_descent
 from nlhf.base import Info
 from nlhf.errors import InputError, RangeWarning
 from nlhf.targets import implicit

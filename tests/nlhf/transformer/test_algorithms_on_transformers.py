@@ -14,7 +14,7 @@ import pytest
 import tiny_language as tiny
 from jax.tree_util import Partial
 
-from nlhf.algorithms import ALGORITHMS, LEARNERS
+from nlhf import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.replay import buffer
 from nlhf.transformer.enumerable import language_oracle

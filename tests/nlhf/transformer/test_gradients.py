@@ -15,7 +15,7 @@ import tiny_language as tiny
 from jax.tree_util import Partial
 from tiny_language import BETA, DESCENT, KEY, setting
 
-from nlhf.algorithms import egpo, nash_md, nash_mirror_prox
+from nlhf import egpo, nash_md, nash_mirror_prox
 from nlhf.base import Feedback
 from nlhf.policies import Mixture, Trained
 from nlhf.targets import explicit

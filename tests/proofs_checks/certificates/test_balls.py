@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flint import arb, ctx, fmpq
 
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from proofs_checks.certificates.balls import UndecidedError, UnknownPrimitiveError, balls, trace
 from tabular.games import Game
 from tabular.oracle import exact

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf.algorithms import ALGORITHMS
+from nlhf import ALGORITHMS
 from proofs_checks.controls import CONTROLS
 from proofs_checks.identities import algorithms as identities
 from proofs_checks.identities import game as game_identities

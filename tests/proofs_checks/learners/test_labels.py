@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf.algorithms import dpo
+from nlhf import dpo
 from proofs_checks.learners.labels import draw, fit_once
 from proofs_checks.rows import Effort
 from tabular.replay import counts

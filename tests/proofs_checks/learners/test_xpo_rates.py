@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax
 
-from nlhf.algorithms import xpo
+from nlhf import xpo
 from proofs_checks.learners import rare, xpo_bound, xpo_rates
 from proofs_checks.rows import Effort, decide
 from tabular.replay import counts

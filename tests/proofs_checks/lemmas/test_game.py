@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nlhf.algorithms import omwu
+from nlhf import omwu
 from nlhf.logspace import kl, uniform
 from proofs_checks.lemmas import bank as lemma_bank
 from proofs_checks.lemmas import extragradient as extragradient_lemmas

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nlhf.algorithms import nash_md
+from nlhf import nash_md
 from nlhf.logspace import normalise, uniform
 from proofs_checks.lemmas import original_game, proximal
 from proofs_checks.lemmas.bank import step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf.algorithms import cpl
+from nlhf import cpl
 from nlhf.base import Calibration, Comparisons
 from nlhf.errors import InputError
 from nlhf.losses import contrastive, logistic

@@ -7,8 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from nlhf import logspace, losses
-from nlhf.algorithms import egpo
+from nlhf import egpo, logspace, losses
 from nlhf.base import Comparisons, Feedback
 from nlhf.errors import InputError
 from nlhf.targets import explicit

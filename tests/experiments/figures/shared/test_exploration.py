@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.figures.shared import exploration, panels
-from experiments.figures.shared.learner_styles import LEARNERS
+from experiments.figures.shared.learner_styles import STYLES
 from nlhf import dpo
 from nlhf.errors import InputError
 from tabular import bandits
@@ -101,8 +101,8 @@ def test_labels_keep_apart_and_below_the_top():
 
 
 def test_every_learner_has_its_own_colour_and_label():
-    assert len({learner.colour for learner in LEARNERS.values()}) == len(LEARNERS)
-    assert len({learner.label for learner in LEARNERS.values()}) == len(LEARNERS)
+    assert len({learner.colour for learner in STYLES.values()}) == len(STYLES)
+    assert len({learner.label for learner in STYLES.values()}) == len(STYLES)
 
 
 def test_lanes_take_bandits_of_one_context():
