@@ -14,6 +14,7 @@ from experiments.figures.story_judges import world as story_world
 from experiments.figures.story_judges.run import Config, Curve, Result, Texts
 from experiments.language_models.source import load_base
 from experiments.language_models.win_rates import summarise
+from experiments.figures.shared.learner_styles import STYLES
 from nlhf import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.transformer.judges.protocol import Judge
@@ -76,8 +77,8 @@ def test_the_figure_and_its_table_are_drawn_from_numbers_alone():
 
 
 def test_every_method_has_a_name_and_a_colour():
-    assert set(story_judges_plot.COLOURS) == set(story_world.METHODS)
-    assert set(story_judges_plot.LABELS) == {*story_world.METHODS, "reference"}
+    assert set(story_world.METHODS) <= set(STYLES)
+    assert set(story_judges_plot.LABELS) == {*STYLES, "reference"}
     for name, method in story_world.METHODS.items():
         known = ALGORITHMS if method.queries else LEARNERS
         assert name.removesuffix("_plain") in known
