@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from lm_runs import make_base
 
+from experiments.figures.shared.learner_styles import STYLES
 from experiments.figures.story_judges import plot as story_judges_plot
 from experiments.figures.story_judges import run as story_judges
 from experiments.figures.story_judges import world as story_world
 from experiments.figures.story_judges.run import Config, Curve, Result, Texts
 from experiments.language_models.source import load_base
 from experiments.language_models.win_rates import summarise
-from experiments.figures.shared.learner_styles import STYLES
 from nlhf import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.transformer.judges.protocol import Judge
