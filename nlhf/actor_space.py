@@ -16,7 +16,7 @@ import optax
 from jax.tree_util import Partial
 
 from nlhf import actors
-from nlhf.base import Calibration, Comparisons, Policy, PolicySpace, Static, check_number, check_whole
+from nlhf.base import Calibration, Comparisons, Policy, PolicySpace, check_number, check_whole
 from nlhf.errors import InputError
 from nlhf.policies import Trained
 from nlhf.segments import Segments, check_pair, discounted_sum
@@ -25,6 +25,7 @@ Array = jax.Array
 SLICE_ROWS = 768  # states; activations of 256 to 512 units for so many fit into the cache of a core
 
 
+@jax.tree_util.register_static
 class _Settings(NamedTuple):
     head: Callable[[Array, Array], Array]
     discount: float
@@ -72,16 +73,14 @@ def actor_space(
     """
     check_number("discount", discount, high=1.0, open_low=True)
     check_number("learning_rate", learning_rate, open_low=True)
-    settings = Static(
-        _Settings(
-            head=head,
-            discount=float(discount),
-            dropout=actors.check_dropout(dropout),
-            num_updates=check_whole("num_updates", num_updates),
-            learning_rate=float(learning_rate),
-            optimiser=optimiser,
-            slice_rows=check_whole("slice_rows", slice_rows),
-        )
+    settings = _Settings(
+        head=head,
+        discount=float(discount),
+        dropout=actors.check_dropout(dropout),
+        num_updates=check_whole("num_updates", num_updates),
+        learning_rate=float(learning_rate),
+        optimiser=optimiser,
+        slice_rows=check_whole("slice_rows", slice_rows),
     )
     return PolicySpace(
         reference=start(parameters, optimiser(learning_rate)),
@@ -128,11 +127,10 @@ def segment_log_prob(
     return discounted_sum(head(outputs, actions).reshape(num, length), discount)
 
 
-def _log_prob(settings: Static, policy: Trained, responses: Segments | None = None) -> Array:
-    plain = _Settings(*settings)
+def _log_prob(settings: _Settings, policy: Trained, responses: Segments | None = None) -> Array:
     if responses is None:
         raise InputError("an actor has no table of all segments; give the segments to be judged")
-    return segment_log_prob(policy.parameters, _vectors(responses), plain.head, plain.discount)
+    return segment_log_prob(policy.parameters, _vectors(responses), settings.head, settings.discount)
 
 
 def _vectors(segments: Any) -> Segments:
@@ -154,14 +152,13 @@ def _no_projection(policy: Policy, target: Any, feedback: Any) -> Policy:
 
 
 def _fit(
-    settings: Static,
+    settings: _Settings,
     key: Array,
     policy: Trained,
     loss: Callable[..., Array],
     comparisons: Comparisons,
     calibration: Calibration | None = None,
 ) -> Trained:
-    plain = _Settings(*settings)
     if calibration is not None:
         raise InputError("an actor has no calibration term; use a method without one, such as cpl")
     if not isinstance(policy, Trained):
@@ -170,27 +167,27 @@ def _fit(
         )
     _vectors(comparisons.first)
     check_pair(comparisons.first, _vectors(comparisons.second))
-    optimiser = plain.optimiser(plain.learning_rate)
+    optimiser = settings.optimiser(settings.learning_rate)
 
     def update(index: Array, policy: Trained) -> Trained:
         grads = gradient(
             policy.parameters,
             loss,
             comparisons,
-            plain.head,
-            discount=plain.discount,
-            dropout=plain.dropout,
+            settings.head,
+            discount=settings.discount,
+            dropout=settings.dropout,
             key=jax.random.fold_in(key, index),
-            slice_rows=plain.slice_rows,
+            slice_rows=settings.slice_rows,
         )
         # optax mixes integer counts with floats, which strict promotion (our tests) refuses
         with jax.numpy_dtype_promotion("standard"):
             moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
         return Trained(optax.apply_updates(policy.parameters, moves), state)
 
-    if plain.num_updates == 1:
+    if settings.num_updates == 1:
         return update(jnp.asarray(0), policy)
-    return jax.lax.fori_loop(0, plain.num_updates, update, policy)
+    return jax.lax.fori_loop(0, settings.num_updates, update, policy)
 
 
 def gradient(

@@ -9,7 +9,7 @@ from experiments.commands import Train
 from experiments.language_models.train_state import PolicyPart, TrainState
 from experiments.output import records
 from nlhf.policies import Trained
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.runs import checkpoint
 from nlhf.transformer.runs.loop import CHECKPOINTS
@@ -23,7 +23,7 @@ CRITERIA = "population:diversity,dialogue,short_words"
 
 def make_base(folder):
     """Write the model."""
-    return save_model(folder, model.init(jax.random.key(0), CONFIG), CONFIG, begin=256, end=257)
+    return save_model(folder, decoder.init(jax.random.key(0), CONFIG), CONFIG, begin=256, end=257)
 
 
 def write_rows(path, rows):

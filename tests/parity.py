@@ -6,9 +6,9 @@ import golden_models
 import jax
 import numpy as np
 
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 
-FORWARD = jax.jit(model.apply, static_argnums=1)
+FORWARD = jax.jit(decoder.apply, static_argnums=1)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf.base import Comparisons
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.responses import Responses
 
@@ -16,7 +16,7 @@ CONFIG = ModelConfig(
 
 def _trunk():
     """Random parameters, without compiling what draws them."""
-    shapes = jax.eval_shape(lambda key: model.init(key, CONFIG), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: decoder.init(key, CONFIG), jax.random.key(0))
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

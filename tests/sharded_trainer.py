@@ -76,12 +76,11 @@ def train(text, options):
     from nlhf.replay import buffer
     from nlhf.transformer.data import order
     from nlhf.transformer.judges.table import table
-    from nlhf.transformer.model import decoder as model
-    from nlhf.transformer.model import sharding
+    from nlhf.transformer.model import decoder, sharding
     from nlhf.transformer.model.config import ModelConfig
     from nlhf.transformer.model.lora import lora
     from nlhf.transformer.oracle import Prompts, sampled_oracle
-    from nlhf.transformer.policy import frame
+    from nlhf.transformer.policy import LanguageModel
     from nlhf.transformer.responses import Responses
     from nlhf.transformer.runs import checkpoint
     from nlhf.transformer.space import start, transformer_space
@@ -114,11 +113,11 @@ def train(text, options):
     draws = rng.random((vocabulary**length,) * 2)
     judge = table(((draws + 1 - draws.T) / 2).astype(np.float32), vocabulary)
     data = rng.integers(0, vocabulary, (40, width)).astype(np.int32)
-    base = jax.jit(model.init, static_argnums=1)(jax.random.key(0), config)
+    base = jax.jit(decoder.init, static_argnums=1)(jax.random.key(0), config)
     # far from uniform, so that gradients are no rounding errors
     base["embedding"] = base["embedding"] * 10
-    fixed = frame(place(base), config, lora(2) if options.lora else None)
-    space = transformer_space(fixed, optimiser, num_updates=1 if options.quick else 2)
+    model = LanguageModel(place(base), config, lora(2) if options.lora else None)
+    space = transformer_space(model, optimiser, num_updates=1 if options.quick else 2)
     if options.algorithm == "egpo":
         algorithm = egpo(step_size=1.0, beta=0.1)
     else:
@@ -133,14 +132,14 @@ def train(text, options):
 
     @functools.partial(jax.jit, donate_argnums=1)
     def step(key, state, prompts, judge, space):
-        fixed, seen = space.project.args[1], []
+        model, seen = space.project.args[1], []
 
         def watch(function, *arguments):
             answer = function(*arguments)
             seen.append(answer)
             return answer
 
-        oracle = sampled_oracle(fixed, judge, prompts, num_responses=4, length=length)
+        oracle = sampled_oracle(model, judge, prompts, num_responses=4, length=length)
         oracle = Oracle(functools.partial(watch, oracle.payoff), functools.partial(watch, oracle.duel))
         state, _ = algorithm.step(key, state, oracle, space)
         return sharding.keep(state), seen
@@ -161,7 +160,7 @@ def train(text, options):
         return answers
 
     with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-        policy = start(fixed, optimiser, jax.random.key(1))
+        policy = start(model, optimiser, jax.random.key(1))
         state = place(algorithm.init(policy))
         begin, folder = 0, options.resume or options.save
         with contextlib.ExitStack() as stack:

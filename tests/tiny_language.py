@@ -1,7 +1,7 @@
 """A small transformer over a language that can be written out, and its table by a code path of its own.
 
 Prompts are one token, strings are all ``VOCABULARY ** length`` sequences, and there is no other token: so the
-probabilities of the strings add up to one without help. The table comes from ``model.apply`` on plain
+probabilities of the strings add up to one without help. The table comes from ``decoder.apply`` on plain
 sequences, where the space packs all responses to a prompt into one row.
 """
 
@@ -16,9 +16,9 @@ import optax
 
 from nlhf.policies import Trained
 from nlhf.transformer.enumerable import language_oracle
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
-from nlhf.transformer.policy import frame
+from nlhf.transformer.policy import LanguageModel
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import transformer_space
 from tabular.language import strings
@@ -44,7 +44,7 @@ def config(length: int, vocabulary: int = VOCABULARY, **changes: Any) -> ModelCo
 
 @functools.cache
 def _shapes(config: ModelConfig) -> Any:
-    return jax.eval_shape(functools.partial(model.init, config=config), jax.random.key(0))
+    return jax.eval_shape(functools.partial(decoder.init, config=config), jax.random.key(0))
 
 
 def parameters(config: ModelConfig, seed: int, spread: float = 0.6) -> Any:
@@ -92,7 +92,7 @@ def _pulled(params: Any, cotangent: Any, *, config: ModelConfig, length: int) ->
             for begin in range(config.vocabulary)
         ]
         rows = jnp.concatenate(after)
-        logits = model.apply(params, config, rows[:, :-1])
+        logits = decoder.apply(params, config, rows[:, :-1])
         log_prob = jax.nn.log_softmax(logits, axis=-1)
         chosen = jnp.take_along_axis(log_prob, rows[:, 1:, None], axis=-1)[..., 0]
         return chosen.reshape(config.vocabulary, len(written), length)
@@ -149,9 +149,9 @@ class Setting:
         self.world = World(self.config, length)
         self.base = parameters(self.config, 1)
         self.policy = parameters(self.config, 2)
-        self.frame = frame(self.base, self.config)
+        self.model = LanguageModel(self.base, self.config)
         self.preference = preference(length)
-        self.space = transformer_space(self.frame, DESCENT, form="on_policy")
+        self.space = transformer_space(self.model, DESCENT, form="on_policy")
         self.all = responses(length)
         self.oracle = language_oracle(self.space, self.all, self.preference)
         self.log_ref = self.world.table(self.base)[0]

@@ -189,11 +189,11 @@ def _spawner(config: Config, folder: pathlib.Path, peer: str | None) -> Spawn:
 def _save(index: int, name: str, folder: pathlib.Path) -> None:
     import jax
 
-    from nlhf.transformer.model import decoder as model
+    from nlhf.transformer.model import decoder
     from nlhf.transformer.weights.export import save_model
 
     with jax.enable_x64(False):
-        params = model.init(jax.random.key(index), shape(name))
+        params = decoder.init(jax.random.key(index), shape(name))
     save_model(folder / name, params, shape(name), begin=1, end=2)
 
 

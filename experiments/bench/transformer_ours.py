@@ -98,13 +98,13 @@ def _training(spec: dict[str, Any], params: Any, config: Any, prompt: Any) -> Ca
     from nlhf.transformer import space as spaces
     from nlhf.transformer.judges.protocol import Judge
     from nlhf.transformer.oracle import Prompts, sampled_oracle
-    from nlhf.transformer.policy import frame
+    from nlhf.transformer.policy import LanguageModel
     from nlhf.transformer.responses import Responses
 
     rows, size = prompt.shape[0], spec["response"]
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-5))
-    fixed = frame(params, config)
-    space = spaces.transformer_space(fixed, optimiser, fit_rows=rows, end=2)
+    model = LanguageModel(params, config)
+    space = spaces.transformer_space(model, optimiser, fit_rows=rows, end=2)
     one = Responses(prompt[0], jnp.zeros(size, jnp.int32), jnp.zeros(()))
     algorithm = {
         "nash_md": lambda: nash_md(ETA, spec["mixture"] / ETA),
@@ -115,7 +115,7 @@ def _training(spec: dict[str, Any], params: Any, config: Any, prompt: Any) -> Ca
     judge = Judge(Partial(_describe), Partial(_compare))
     step = jax.jit(algorithm.step, donate_argnums=1)
     # copies: a fresh memory may hold one array twice, which cannot be given away twice
-    held = [jax.tree.map(jnp.copy, algorithm.init(spaces.start(fixed, optimiser)))]
+    held = [jax.tree.map(jnp.copy, algorithm.init(spaces.start(model, optimiser)))]
     ones, index_of = jnp.ones(rows, jnp.float32), jnp.arange(rows)
     # a completion of R - 1 ids and the end, as the other side has it
     first, second = (
@@ -130,7 +130,7 @@ def _training(spec: dict[str, Any], params: Any, config: Any, prompt: Any) -> Ca
             oracle = given(Comparisons(index_of, first, second, ones, ones))
         else:
             oracle = sampled_oracle(
-                fixed, judge, Prompts(prompt, index_of), num_responses=2, length=size, end=2
+                model, judge, Prompts(prompt, index_of), num_responses=2, length=size, end=2
             )
         state, _ = step(jax.random.key(index), held[0], oracle, space)
         held[0] = jax.block_until_ready(state)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from experiments.bench.transformer_peers import prompts
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.attention import attend_prompt, prompt_context, turn
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.weights.load import load_model
@@ -21,7 +21,7 @@ Array = jax.Array
 
 
 def hidden(params: Any, config: ModelConfig, tokens: Array) -> Array:
-    """``model.hidden`` of a model without biases and norms of heads, without flax.
+    """``decoder.hidden`` of a model without biases and norms of heads, without flax.
 
     Args:
       params: of the model.
@@ -31,19 +31,19 @@ def hidden(params: Any, config: ModelConfig, tokens: Array) -> Array:
     context = prompt_context(config, tokens)
 
     def block(x: Array, layer: Any) -> tuple[Array, None]:
-        normed = model.norm(x, layer["attention_norm"], config)
+        normed = decoder.norm(x, layer["attention_norm"], config)
         heads = jnp.einsum("bsd,dhgw->bshgw", normed, layer["qkv"])
         query, key, value = heads[..., : config.group, :], heads[..., config.group, :], heads[..., -1, :]
         query, key = turn(query, context.angles), turn(key[..., None, :], context.angles)[..., 0, :]
         mixed, _ = attend_prompt(context, None, query, key, value)
         x = x + jnp.einsum("bshgw,hgwd->bsd", mixed, layer["out"])
-        normed = model.norm(x, layer["mlp_norm"], config)
+        normed = decoder.norm(x, layer["mlp_norm"], config)
         both = jnp.einsum("bsd,dnf->bsnf", normed, layer["gate_up"])
         x = x + jnp.einsum("bsf,fd->bsd", jax.nn.silu(both[..., 0, :]) * both[..., 1, :], layer["down"])
         return x, None
 
-    x, _ = jax.lax.scan(block, model.embed(params["embedding"], config, tokens), params["layers"])
-    return model.norm(x, params["final_norm"], config)
+    x, _ = jax.lax.scan(block, decoder.embed(params["embedding"], config, tokens), params["layers"])
+    return decoder.norm(x, params["final_norm"], config)
 
 
 def make_step(forward: Callable[..., Array], config: ModelConfig) -> Callable[..., Any]:
@@ -57,7 +57,7 @@ def make_step(forward: Callable[..., Array], config: ModelConfig) -> Callable[..
 
     def loss(params: Any, tokens: Array) -> Array:
         states = forward(params, config, tokens)[:, :-1]
-        scores = jax.nn.log_softmax(model.logits(params, config, states), axis=-1)
+        scores = jax.nn.log_softmax(decoder.logits(params, config, states), axis=-1)
         return -jnp.take_along_axis(scores, tokens[:, 1:, None], axis=-1).mean()
 
     @jax.jit
@@ -83,7 +83,7 @@ def compare(spec: dict[str, Any]) -> dict[str, float]:
     params, config = load_model(spec["folder"])
     params = jax.tree.map(jnp.asarray, params)
     tokens = jnp.asarray(prompts(spec, size=spec["prompt"] + spec["response"]), jnp.int32)
-    steps = {"flax": make_step(model.hidden, config), "plain": make_step(hidden, config)}
+    steps = {"flax": make_step(decoder.hidden, config), "plain": make_step(hidden, config)}
     start = (params, optax.adam(1e-4).init(params))
     states: dict[str, Any] = dict.fromkeys(steps, start)
     seconds: dict[str, list[float]] = {name: [] for name in steps}

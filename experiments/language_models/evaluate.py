@@ -132,7 +132,7 @@ def measure(command: Evaluate, names: Sequence[str]) -> Result:
 
     from experiments.language_models.train_judge import build_judge
     from nlhf.transformer.model.sampler import sample
-    from nlhf.transformer.policy import REFERENCE, frame, sequence_log_prob
+    from nlhf.transformer.policy import REFERENCE, LanguageModel, sequence_log_prob
     from nlhf.transformer.responses import length
 
     settings = read_run(command.runs[0])["settings"]
@@ -145,7 +145,7 @@ def measure(command: Evaluate, names: Sequence[str]) -> Result:
     policies, base = _load(command.runs)
     judge, _ = build_judge(asked, base)
     prompts, trained_on = _prompts(command, names, base)
-    fixed = frame(base.params, base.config)
+    model = LanguageModel(base.params, base.config)
     log_prob = jax.jit(sequence_log_prob)
     found, divergence, size = [], {}, {}
     for index, (name, params) in enumerate(
@@ -163,7 +163,7 @@ def measure(command: Evaluate, names: Sequence[str]) -> Result:
         found.append(drawn)
         size[name] = float(np.asarray(length(drawn)).mean())
         if index:
-            ratio = drawn.log_prob - log_prob(fixed, REFERENCE, drawn).astype(drawn.log_prob.dtype)
+            ratio = drawn.log_prob - log_prob(model, REFERENCE, drawn).astype(drawn.log_prob.dtype)
             divergence[name] = float(ratio.mean())
     rates = win_rates.prompt_win_rates(judge, found)
     summary = win_rates.summarise(

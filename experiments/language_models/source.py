@@ -182,7 +182,7 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
     import jax.numpy as jnp
 
     from nlhf.transformer.data.stories import story
-    from nlhf.transformer.model import decoder as model
+    from nlhf.transformer.model import decoder
     from nlhf.transformer.model.config import num_parameters, preset
     from nlhf.transformer.runs.pretrain import encode_texts, pretrain
     from nlhf.transformer.tokens.tokenizer import byte_tokenizer
@@ -192,7 +192,7 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
     if folder.is_dir():
         loaded = _load(folder)
         if jax.tree.map(jnp.shape, loaded.params) != jax.tree.map(
-            jnp.shape, jax.eval_shape(lambda: model.init(jax.random.key(seed), config))
+            jnp.shape, jax.eval_shape(lambda: decoder.init(jax.random.key(seed), config))
         ):
             raise InputError(f"{folder}: is not the preset {name}; give the preset it is, or another --out")
         return loaded
@@ -204,7 +204,7 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
     texts = encode_texts([" ".join(story(seed, index)) for index in range(STORIES)], tokenizer, STORY_TOKENS)
     scratch = folder.with_name(f".{folder.name}.pretraining")
     params, losses = pretrain(
-        model.init(jax.random.key(seed), config),
+        decoder.init(jax.random.key(seed), config),
         config,
         texts,
         num_steps=steps,
@@ -295,7 +295,7 @@ def load_policy(
 
     from experiments.language_models.train_state import TrainState, trained_template
     from nlhf.transformer.model.lora import lora
-    from nlhf.transformer.policy import frame, weights
+    from nlhf.transformer.policy import LanguageModel, weights
     from nlhf.transformer.runs.loop import CHECKPOINTS
     from nlhf.transformer.runs.restore import read
 
@@ -312,8 +312,8 @@ def load_policy(
         if rank is not None:
             raise InputError(f"{changed}, and its adapters fit those of then; put them back")
         say(f"{changed}: its reference is another one now")
-    fixed = frame(reference.params, reference.config, None if rank is None else lora(rank))
-    template = TrainState(trained_template(jax.random.key(0), fixed), ())
+    model = LanguageModel(reference.params, reference.config, None if rank is None else lora(rank))
+    template = TrainState(trained_template(jax.random.key(0), model), ())
     found = read(run / CHECKPOINTS, template, step=step, partial=True)
     for line in found.damaged:
         say(f"{run}: passed over {line}")
@@ -322,5 +322,5 @@ def load_policy(
     digest = tree_digest(policy.parameters)
     if rank is not None:
         digest = f"{digest} on {reference.digest}"
-    merged = reference._replace(params=weights(fixed, policy), digest=digest, step=found.step)
+    merged = reference._replace(params=weights(model, policy), digest=digest, step=found.step)
     return merged, reference

@@ -8,7 +8,7 @@ import jax
 
 from nlhf.policies import Trained
 from nlhf.transformer.model.lora import init_adapters
-from nlhf.transformer.policy import Frame
+from nlhf.transformer.policy import LanguageModel
 
 
 class TrainState(NamedTuple):
@@ -33,16 +33,15 @@ class PolicyPart(NamedTuple):
     policy: Trained
 
 
-def trained_template(key: Any, fixed: Frame) -> PolicyPart:
+def trained_template(key: Any, model: LanguageModel) -> PolicyPart:
     """Shapes of the trained parameters of a run.
 
     Args:
       key: any.
-      fixed: of the run's base.
     """
-    if fixed.lora is None:
-        parameters = jax.eval_shape(lambda: fixed.base)
+    if model.lora is None:
+        parameters = jax.eval_shape(lambda: model.params)
     else:
-        settings = fixed.lora
-        parameters = jax.eval_shape(lambda: init_adapters(key, fixed.base, settings))
+        settings = model.lora
+        parameters = jax.eval_shape(lambda: init_adapters(key, model.params, settings))
     return PolicyPart(Trained(parameters, ()))

@@ -24,7 +24,7 @@ from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.model.lora import lora
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import Frame, components, frame
+from nlhf.transformer.policy import LanguageModel, components
 from nlhf.transformer.responses import Responses, flat, length, pair
 
 START = 2**31 - 1  # the index of no step, for the draws of the evaluation before the first
@@ -127,10 +127,10 @@ def preference_run(
     """
     rank = command.lora
     moved = optimiser(command, chosen.get("num_inner", 1))
-    fixed = frame(placing.state(base.params), base.config, None if rank is None else lora(rank))
+    model = LanguageModel(placing.state(base.params), base.config, None if rank is None else lora(rank))
     end = base.tokenizer.end
     space = spaces.transformer_space(
-        fixed, moved, num_updates=command.updates, rows=command.rows, fit_rows=command.batch, end=end
+        model, moved, num_updates=command.updates, rows=command.rows, fit_rows=command.batch, end=end
     )
     one = Responses(
         jnp.zeros(command.prompt_length, jnp.int32),
@@ -140,7 +140,7 @@ def preference_run(
     algorithm = lm_settings.build_algorithm(name, chosen, one)
     key = jax.random.key(command.seed)
     start_key, run_key = jax.random.split(key)
-    state = TrainState(algorithm.init(spaces.start(fixed, moved, key=start_key)), run_key)
+    state = TrainState(algorithm.init(spaces.start(model, moved, key=start_key)), run_key)
     step = algorithm.step
     if judge is None or traceable:
         step = jax.jit(step, donate_argnums=1)  # the old state's memory becomes the new one's
@@ -148,10 +148,10 @@ def preference_run(
     def measure(index: int, state: Any) -> Values:
         held_out = _own(data.held_out, placing)
         if judge is None:
-            return judge_pairs(fixed, space, state.policy, held_out)
+            return judge_pairs(model, space, state.policy, held_out)
         draw_key = jax.random.fold_in(jax.random.key(command.seed + 1), index)
         return compare_with_reference(
-            draw_key, fixed, space, state.policy, judge, held_out, command.response_length, end
+            draw_key, model, space, state.policy, judge, held_out, command.response_length, end
         )
 
     def advance(index: int, state: TrainState) -> tuple[TrainState, Values]:
@@ -161,7 +161,7 @@ def preference_run(
         else:
             prompts = Prompts(placing.rows(rows), placing.rows(numbers.astype(np.int32)))
             oracle = sampled_oracle(
-                fixed,
+                model,
                 judge,
                 prompts,
                 num_responses=command.responses,
@@ -184,7 +184,7 @@ def preference_run(
 
 def compare_with_reference(
     key: Any,
-    fixed: Frame,
+    model: LanguageModel,
     space: PolicySpace,
     policy: Any,
     judge: Judge,
@@ -196,7 +196,6 @@ def compare_with_reference(
 
     Args:
       key: of the draws.
-      fixed: of the model.
       space: of the policy.
       policy: to be judged.
       judge: whom to ask.
@@ -206,7 +205,7 @@ def compare_with_reference(
     """
     own_key, reference_key = jax.random.split(key)
     own, other = (
-        sample(draw_key, components(fixed, each), fixed.config, prompts, length=size, end=end)
+        sample(draw_key, components(model, each), model.config, prompts, length=size, end=end)
         for draw_key, each in ((own_key, policy), (reference_key, space.reference))
     )
     wins = judge.compare(judge.describe(flat(own)), judge.describe(flat(other)))
@@ -215,7 +214,7 @@ def compare_with_reference(
 
 
 @jax.jit
-def _margins(fixed: Frame, space: PolicySpace, policy: Any, pairs: Comparisons) -> tuple[Any, Any]:
+def _margins(model: LanguageModel, space: PolicySpace, policy: Any, pairs: Comparisons) -> tuple[Any, Any]:
     both = pair(pairs.first, pairs.second)
     own = space.log_prob(policy, both)
     ratio = own - space.log_prob(space.reference, both)
@@ -224,16 +223,15 @@ def _margins(fixed: Frame, space: PolicySpace, policy: Any, pairs: Comparisons) 
     return ratio[:, 0] - ratio[:, 1], won.sum() / size.sum().astype(won.dtype)
 
 
-def judge_pairs(fixed: Frame, space: PolicySpace, policy: Any, pairs: Comparisons) -> Values:
+def judge_pairs(model: LanguageModel, space: PolicySpace, policy: Any, pairs: Comparisons) -> Values:
     """Accuracy of the implicit reward ``log π/π_ref`` on labelled pairs, and nats a token of the chosen.
 
     Args:
-      fixed: of the model.
       space: of the policy.
       policy: to be judged.
       pairs: held out.
     """
-    margin, log_prob = _margins(fixed, space, policy, pairs)
+    margin, log_prob = _margins(model, space, policy, pairs)
     label = pairs.prefer_first.astype(margin.dtype)
     right = jnp.where(margin > 0, label, 1 - label)
     right = jnp.where(margin == 0, 0.5, right)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Comparisons, Feedback, Oracle, Policy, Static, check_number, check_whole
+from nlhf.base import Comparisons, Feedback, Oracle, Policy, check_number, check_whole
 from nlhf.transformer.judges.protocol import Judge, duel_preference, preferences
 from nlhf.transformer.model.sampler import sample
-from nlhf.transformer.policy import Frame, components
+from nlhf.transformer.policy import LanguageModel, components
 from nlhf.transformer.responses import Responses, check_prompts
 
 Array = jax.Array
@@ -29,6 +29,7 @@ class Prompts(NamedTuple):
     number: Array
 
 
+@jax.tree_util.register_static
 class _Settings(NamedTuple):
     num_responses: int
     length: int
@@ -38,7 +39,7 @@ class _Settings(NamedTuple):
 
 
 def sampled_oracle(
-    fixed: Frame,
+    model: LanguageModel,
     judge: Judge,
     prompts: Prompts,
     *,
@@ -57,18 +58,18 @@ def sampled_oracle(
     ``P(· ≻ π)`` times K/(K - 1), and β in effect smaller: each response is both judged and an opponent.
     ``duel(key, π, π')``: one response of each to every prompt, and a label.
 
-    The oracle of a step is made anew from its prompts: arrays, so that nothing compiles twice.
+    Make the oracle of each step from that step's prompts: they are arrays, so nothing compiles twice.
 
     Args:
-      fixed: base model.
+      model: whose policies are asked about.
       judge: whom to ask.
       prompts: of this step.
       num_responses: K >= 2 of a payoff.
       length: R, tokens a response at most.
       end: id of the token that ends a response.
       temperature: >= 0, of the draws; other than 1 they are not those of the policy.
-      top_k: likewise, how many tokens may be drawn, >= 1.
-      top_p: likewise, their least probability together, in (0, 1].
+      top_k: how many tokens may be drawn, >= 1; with it, too, draws are not those of the policy.
+      top_p: mass of the likeliest tokens that may be drawn, in (0, 1]; the same holds.
       soft_labels: whether a duel's label is the judge's probability, or 0 or 1 drawn with it.
 
     Raises:
@@ -80,74 +81,62 @@ def sampled_oracle(
     check_number("temperature", temperature)
     if top_p is not None:
         check_number("top_p", top_p, high=1.0, open_low=True)
-    check_prompts(prompts.tokens, length, fixed.config.vocabulary, fixed.config.context)
+    check_prompts(prompts.tokens, length, model.config.vocabulary, model.config.context)
     if judge.check is not None:
-        judge.check(fixed.config.vocabulary, length, end)
-    settings = Static(
-        _Settings(
-            check_whole("num_responses", num_responses, low=2),
-            length,
-            end,
-            bool(soft_labels),
-            None if top_k is None else check_whole("top_k", top_k),
-        )
+        judge.check(model.config.vocabulary, length, end)
+    settings = _Settings(
+        check_whole("num_responses", num_responses, low=2),
+        length,
+        end,
+        bool(soft_labels),
+        None if top_k is None else check_whole("top_k", top_k),
     )
     # a number is a leaf, traced in a jitted step; None is structure, by which the sampler can see that it has
     # nothing to filter
     unchanged = isinstance(temperature, int | float) and temperature == 1
-    heat = (None if unchanged else temperature, top_p)
-    return Oracle(
-        Partial(_payoff, settings, fixed, judge, prompts, heat),
-        Partial(_duel, settings, fixed, judge, prompts, heat),
-    )
+    asked = _Asked(settings, model, judge, prompts, None if unchanged else temperature, top_p)
+    return Oracle(Partial(_payoff, asked), Partial(_duel, asked))
 
 
-def _draw(
-    plain: _Settings, fixed: Frame, prompts: Prompts, heat: Any, key: Array, policy: Policy, num: int
-) -> Responses:
-    temperature, top_p = heat
+class _Asked(NamedTuple):
+    settings: _Settings
+    model: LanguageModel
+    judge: Judge
+    prompts: Prompts
+    temperature: Any
+    top_p: Any
+
+
+def _draw(asked: _Asked, key: Array, policy: Policy, num: int) -> Responses:
     return sample(
         key,
-        components(fixed, policy),
-        fixed.config,
-        prompts.tokens,
+        components(asked.model, policy),
+        asked.model.config,
+        asked.prompts.tokens,
         num_responses=num,
-        length=plain.length,
-        temperature=1.0 if temperature is None else temperature,
-        top_k=plain.top_k,
-        top_p=top_p,
-        end=plain.end,
+        length=asked.settings.length,
+        temperature=1.0 if asked.temperature is None else asked.temperature,
+        top_k=asked.settings.top_k,
+        top_p=asked.top_p,
+        end=asked.settings.end,
     )
 
 
-def _payoff(
-    settings: Static, fixed: Frame, judge: Judge, prompts: Prompts, heat: Any, key: Array, policy: Policy
-) -> Feedback:
-    plain = _Settings(*settings)
-    responses = _draw(plain, fixed, prompts, heat, key, policy, plain.num_responses)
-    return Feedback(responses, preferences(judge, responses).mean(-1) - 0.5)
+def _payoff(asked: _Asked, key: Array, policy: Policy) -> Feedback:
+    responses = _draw(asked, key, policy, asked.settings.num_responses)
+    return Feedback(responses, preferences(asked.judge, responses).mean(-1) - 0.5)
 
 
-def _duel(
-    settings: Static,
-    fixed: Frame,
-    judge: Judge,
-    prompts: Prompts,
-    heat: Any,
-    key: Array,
-    policy: Policy,
-    opponent: Policy,
-) -> Comparisons:
-    plain = _Settings(*settings)
+def _duel(asked: _Asked, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
     first_key, second_key, label_key = jax.random.split(key, 3)
     first, second = (
-        jax.tree.map(lambda leaf: leaf[:, 0], _draw(plain, fixed, prompts, heat, draw_key, drawer, 1))
+        jax.tree.map(lambda leaf: leaf[:, 0], _draw(asked, draw_key, drawer, 1))
         for draw_key, drawer in ((first_key, policy), (second_key, opponent))
     )
-    prefer_first = duel_preference(judge, first, second)
-    if not plain.soft_labels:
+    prefer_first = duel_preference(asked.judge, first, second)
+    if not asked.settings.soft_labels:
         draws = jax.random.uniform(label_key, prefer_first.shape, prefer_first.dtype)
         labels = (draws < prefer_first).astype(prefer_first.dtype)
         # no number is below NaN: as the label 0 it would hide from the loss, and so from the guard of the run
         prefer_first = jnp.where(jnp.isnan(prefer_first), prefer_first, labels)
-    return Comparisons(prompts.number, first, second, prefer_first, jnp.ones_like(prefer_first))
+    return Comparisons(asked.prompts.number, first, second, prefer_first, jnp.ones_like(prefer_first))

@@ -1,18 +1,20 @@
-"""What a policy of a language model is: base weights that stay, and what is trained on top of them.
+"""Language models and their policies.
 
-``Trained(parameters, optimiser_state)`` has parameters of its own (the whole model, or adapters);
-``Trained(None, ())`` is the reference, the base itself; a ``Mixture`` is combined token by token when it is
-sampled from.
+``Trained(parameters, optimiser_state)`` is a policy with parameters of its own: the whole model's, or
+adapters'. ``Trained(None, ())`` is the reference, the model itself. A ``Mixture`` is combined token by token
+when it is sampled from.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from nlhf.base import Policy, Static
+from nlhf.base import Policy
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
 from nlhf.transformer.model import likelihood
@@ -24,105 +26,66 @@ Array = jax.Array
 REFERENCE = Trained(None, ())
 
 
-class Frame(NamedTuple):
-    """The fixed part of all policies of one model; a pytree.
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["config", "lora", "chunk"]
+)
+@dataclasses.dataclass(frozen=True)
+class LanguageModel:
+    """What all policies of one language model share; a pytree whose leaves are the reference's parameters.
 
     Attributes:
-      base: parameters of the reference.
-      settings: ``(config, lora, chunk)``; structure, not data.
+      params: parameters of the reference, which no step changes.
+      config: its sizes.
+      lora: size of the adapters that are trained; ``None`` trains all parameters.
+      chunk: about how many logits are held at a time, as in ``likelihood``.
     """
 
-    base: Any
-    settings: Static
-
-    @property
-    def config(self) -> ModelConfig:
-        """The model's."""
-        return self.settings[0]
-
-    @property
-    def lora(self) -> Lora | None:
-        """The adapters', ``None`` where all parameters are trained."""
-        return self.settings[1]
-
-    @property
-    def chunk(self) -> int:
-        """Logits at a time, as in ``likelihood``."""
-        return self.settings[2]
+    params: Any
+    config: ModelConfig
+    lora: Lora | None = None
+    chunk: int = likelihood.CHUNK
 
 
-def frame(base: Any, config: ModelConfig, lora: Lora | None = None, chunk: int = likelihood.CHUNK) -> Frame:
-    """Bind base parameters and what is fixed about them.
-
-    Args:
-      base: parameters of the reference.
-      config: of the model.
-      lora: of the adapters; ``None`` trains all parameters.
-      chunk: logits at a time.
-    """
-    return Frame(base, Static((config, lora, chunk)))
-
-
-def weights(fixed: Frame, policy: Trained) -> Any:
-    """Parameters of the whole model that a policy stands for.
-
-    Args:
-      fixed: of the model.
-      policy: trained, or the reference.
-    """
+def weights(model: LanguageModel, policy: Trained) -> Any:
+    """Parameters of the whole model that a policy stands for, with its adapters merged in."""
     if policy.parameters is None:
-        return fixed.base
-    return policy.parameters if fixed.lora is None else merge(fixed.base, policy.parameters, fixed.lora)
+        return model.params
+    return policy.parameters if model.lora is None else merge(model.params, policy.parameters, model.lora)
 
 
-def components(fixed: Frame, policy: Policy) -> tuple[likelihood.Component, ...]:
-    """Models and exponents ``((params, weight), ...)`` of a policy; a mixture has one for each of its parts.
-
-    Args:
-      fixed: of the model.
-      policy: trained, the reference, or a mixture.
+def components(model: LanguageModel, policy: Policy) -> tuple[likelihood.Component, ...]:
+    """Parameters and exponents ``((params, weight), ...)`` of a policy; a mixture has one for each part.
 
     Raises:
-      InputError: if it is something else.
+      InputError: if the policy is neither trained, the reference nor a mixture.
     """
     if isinstance(policy, Mixture):
         kept = 1 - policy.weight
-        own = tuple((params, kept * weight) for params, weight in components(fixed, policy.policy))
-        other = tuple((params, policy.weight * weight) for params, weight in components(fixed, policy.other))
+        own = tuple((params, kept * weight) for params, weight in components(model, policy.policy))
+        other = tuple((params, policy.weight * weight) for params, weight in components(model, policy.other))
         return own + other
     if not isinstance(policy, Trained):
         raise InputError(
             f"the policy is a {type(policy).__name__}, but a language model's is Trained or a Mixture; "
             "begin with transformer.start(...)"
         )
-    return ((weights(fixed, policy), 1.0),)
+    return ((weights(model, policy), 1.0),)
 
 
-def token_log_prob(fixed: Frame, policy: Policy, responses: Responses) -> Array:
-    """Token-level log-probabilities ``[B, K, R]``, those of what the sampler draws from.
-
-    Args:
-      fixed: of the model.
-      policy: trained, the reference, or a mixture.
-      responses: ``[B, K]``.
-    """
-    return likelihood.token_log_prob(components(fixed, policy), fixed.config, responses, chunk=fixed.chunk)
+def token_log_prob(model: LanguageModel, policy: Policy, responses: Responses) -> Array:
+    """Log-probabilities ``[B, K, R]`` of the tokens of responses ``[B, K]``, those the sampler draws from."""
+    return likelihood.token_log_prob(components(model, policy), model.config, responses, chunk=model.chunk)
 
 
-def sequence_log_prob(fixed: Frame, policy: Policy, responses: Responses) -> Array:
-    """Sequence-level log-probabilities ``[B, K]``; of a mixture up to a constant a prompt.
+def sequence_log_prob(model: LanguageModel, policy: Policy, responses: Responses) -> Array:
+    """Log-probabilities ``[B, K]`` of whole responses ``[B, K]``; of a mixture up to a constant a prompt.
 
     ``log m(y|x) = (1 - w) log π(y|x) + w log π'(y|x) - log Z(x)``, without the last term: it cancels wherever
     responses to one prompt are contrasted, and cannot be had without all responses.
-
-    Args:
-      fixed: of the model.
-      policy: trained, the reference, or a mixture.
-      responses: ``[B, K]``.
     """
     if isinstance(policy, Mixture):
-        own = sequence_log_prob(fixed, policy.policy, responses)
-        other = sequence_log_prob(fixed, policy.other, responses)
+        own = sequence_log_prob(model, policy.policy, responses)
+        other = sequence_log_prob(model, policy.other, responses)
         weight = jnp.asarray(policy.weight, own.dtype)
         return (1 - weight) * own + weight * other
-    return token_log_prob(fixed, policy, responses).sum(-1)
+    return token_log_prob(model, policy, responses).sum(-1)

@@ -22,7 +22,6 @@ from nlhf.base import (
     Feedback,
     Policy,
     PolicySpace,
-    Static,
     Target,
     check_whole,
 )
@@ -31,7 +30,7 @@ from nlhf.policies import Mixture, Trained
 from nlhf.transformer.descent import gradient, in_slices, move
 from nlhf.transformer.model.lora import init_adapters
 from nlhf.transformer.model.sampler import sample
-from nlhf.transformer.policy import REFERENCE, Frame, components, sequence_log_prob, token_log_prob
+from nlhf.transformer.policy import REFERENCE, LanguageModel, components, sequence_log_prob, token_log_prob
 from nlhf.transformer.responses import Responses, check_responses, pair, readable
 
 Array = jax.Array
@@ -39,6 +38,7 @@ FORMS = ("uniform", "on_policy")
 MIXTURES = ("sequence", "token")
 
 
+@jax.tree_util.register_static
 class _Settings(NamedTuple):
     optimiser: optax.GradientTransformation
     num_updates: int
@@ -50,7 +50,7 @@ class _Settings(NamedTuple):
 
 
 def transformer_space(
-    fixed: Frame,
+    model: LanguageModel,
     optimiser: optax.GradientTransformation,
     *,
     num_updates: int = 1,
@@ -71,7 +71,7 @@ def transformer_space(
     ``on_policy`` form be used, where the k-th step re-weights them by ``softmax_k(log π - log sampler)``.
 
     Args:
-      fixed: base model.
+      model: base model.
       optimiser: an optax transformation: schedule, clipping and all. Make it once: another one compiles anew.
       num_updates: k >= 1.
       rows: prompts (or comparisons) whose gradient is taken at a time, a divisor of the batch; ``None`` all.
@@ -85,8 +85,8 @@ def transformer_space(
       A ``PolicySpace`` whose reference is the base; begin a run with ``start(...)``.
 
     Raises:
-      InputError: if a setting is out of range; from ``project`` and ``fit``, if the policy to be moved is the
-        reference, or ``rows`` does not divide the batch; from these and ``log_prob``, if responses are no
+      InputError: if a setting is out of range; from ``project`` and ``fit``, if the policy to train is
+        the reference, or ``rows`` does not divide the batch; from these and ``log_prob``, if responses are no
         language of the model. In a jitted step (or on the devices of several processes) only their shapes
         are seen; without, ids and padding too, those of comparisons without weight excepted.
     """
@@ -97,56 +97,59 @@ def transformer_space(
     for name, value in (("rows", rows), ("fit_rows", fit_rows)):
         if value is not None:
             check_whole(name, value)
-    settings = Static(
-        _Settings(optimiser, check_whole("num_updates", num_updates), rows, fit_rows, form, mixture, end)
-    )
+    updates = check_whole("num_updates", num_updates)
+    settings = _Settings(optimiser, updates, rows, fit_rows, form, mixture, end)
     return PolicySpace(
         reference=REFERENCE,
-        log_prob=Partial(_log_prob, settings, fixed),
+        log_prob=Partial(_log_prob, settings, model),
         mix=Partial(Mixture),
-        project=Partial(_project, settings, fixed),
-        fit=Partial(_fit, settings, fixed),
+        project=Partial(_project, settings, model),
+        fit=Partial(_fit, settings, model),
     )
 
 
-def start(fixed: Frame, optimiser: optax.GradientTransformation, key: Array | None = None) -> Trained:
+def start(model: LanguageModel, optimiser: optax.GradientTransformation, key: Array | None = None) -> Trained:
     """Return the first policy of a run: the reference's own weights (or adapters of no effect) to be trained.
 
     Args:
-      fixed: base model.
+      model: base model.
       optimiser: of the space.
       key: of the adapters' first factors; needed with adapters only.
 
     Raises:
       InputError: if there are adapters but no key.
     """
-    if fixed.lora is None:
+    if model.lora is None:
         # a copy: a step may give its input's memory away, and the reference's is needed to the end
-        parameters = jax.tree.map(jnp.copy, fixed.base)
+        parameters = jax.tree.map(jnp.copy, model.params)
     elif key is None:
         raise InputError("the adapters have no key; give start(..., key=jax.random.key(0)), say")
     else:
-        parameters = init_adapters(key, fixed.base, fixed.lora)
+        parameters = init_adapters(key, model.params, model.lora)
     return Trained(parameters, optimiser.init(parameters))
 
 
 # The three functions of the space check and then call a jitted one: inside of it nothing has values to check.
 
 
-def _log_prob(settings: Static, fixed: Frame, policy: Policy, responses: Responses | None = None) -> Array:
+def _log_prob(
+    settings: _Settings, model: LanguageModel, policy: Policy, responses: Responses | None = None
+) -> Array:
     if responses is None:
         raise InputError("a language model has no table of all responses; give those to be judged")
-    return _jitted_log_prob(settings, fixed, policy, _checked(fixed, responses, "BKR"))
+    return _jitted_log_prob(settings, model, policy, _checked(model, responses, "BKR"))
 
 
-def _project(settings: Static, fixed: Frame, policy: Policy, target: Target, feedback: Feedback) -> Trained:
-    _checked(fixed, feedback.responses, "BKR")
-    return _jitted_project(settings, fixed, policy, target, feedback)
+def _project(
+    settings: _Settings, model: LanguageModel, policy: Policy, target: Target, feedback: Feedback
+) -> Trained:
+    _checked(model, feedback.responses, "BKR")
+    return _jitted_project(settings, model, policy, target, feedback)
 
 
 def _fit(
-    settings: Static,
-    fixed: Frame,
+    settings: _Settings,
+    model: LanguageModel,
     key: Array,
     policy: Policy,
     loss: Callable[..., Array],
@@ -154,94 +157,94 @@ def _fit(
     calibration: Calibration | None = None,
 ) -> Trained:
     for side in (comparisons.first, comparisons.second):
-        _check_side(fixed, side, comparisons.weight)
-    return _jitted_fit(settings, fixed, key, policy, loss, comparisons, calibration)
+        _check_side(model, side, comparisons.weight)
+    return _jitted_fit(settings, model, key, policy, loss, comparisons, calibration)
 
 
-def _checked(fixed: Frame, responses: Any, axes: str) -> Responses:
+def _checked(model: LanguageModel, responses: Any, axes: str) -> Responses:
     if not isinstance(responses, Responses) or jnp.ndim(responses.tokens) != len(axes):
         kind = type(responses).__name__
         shape = list(responses.tokens.shape) if isinstance(responses, Responses) else ""
         raise InputError(
             f"the responses are {kind} {shape}, but this space takes Responses of [{', '.join(axes)}] tokens"
         )
-    return check_responses(responses, fixed.config.vocabulary, fixed.config.context)
+    return check_responses(responses, model.config.vocabulary, model.config.context)
 
 
-def _check_side(fixed: Frame, side: Any, weight: Array) -> None:
+def _check_side(model: LanguageModel, side: Any, weight: Array) -> None:
     """Check one side of comparisons; a memory may hold anything where the weight is 0."""
     leaves = jax.tree.leaves(side)
     if readable(weight, *leaves):
         there = np.asarray(weight) > 0
-        _checked(fixed, jax.tree.map(lambda leaf: np.asarray(leaf)[there], side), "NR")
+        _checked(model, jax.tree.map(lambda leaf: np.asarray(leaf)[there], side), "NR")
     else:  # not even what can be read: it may have no weight
-        jax.eval_shape(lambda traced: _checked(fixed, traced, "NR"), side)
+        jax.eval_shape(lambda traced: _checked(model, traced, "NR"), side)
 
 
 @jax.jit
-def _jitted_log_prob(settings: Static, fixed: Frame, policy: Policy, responses: Responses) -> Array:
-    if _Settings(*settings).mixture == "token":
-        return token_log_prob(fixed, policy, responses).sum(-1)
-    return sequence_log_prob(fixed, policy, responses)
+def _jitted_log_prob(
+    settings: _Settings, model: LanguageModel, policy: Policy, responses: Responses
+) -> Array:
+    if settings.mixture == "token":
+        return token_log_prob(model, policy, responses).sum(-1)
+    return sequence_log_prob(model, policy, responses)
 
 
-def _moved(policy: Policy) -> Trained:
+def _trained(policy: Policy) -> Trained:
     while isinstance(policy, Mixture):
         policy = policy.policy
     if not isinstance(policy, Trained) or policy.parameters is None:
         raise InputError(
-            "the policy to be moved is the reference, which stays; begin the run with transformer.start(...)"
+            "the policy to train is the reference, which stays as it is; begin with transformer.start(...)"
         )
     return policy
 
 
 def _anchor(
-    plain: _Settings, fixed: Frame, policy: Policy, responses: Responses, own: Array, ref: Array
+    settings: _Settings, model: LanguageModel, policy: Policy, responses: Responses, own: Array, ref: Array
 ) -> Array:
-    """Log-probability of ``policy``, of which the moved part's (``own``) and the reference's are known."""
+    """Log-probability of ``policy``, of which the trained part's (``own``) and the reference's are known."""
     if isinstance(policy, Trained):
         return own
-    if plain.mixture == "token":
-        return token_log_prob(fixed, policy, responses).sum(-1)
+    if settings.mixture == "token":
+        return token_log_prob(model, policy, responses).sum(-1)
     other = policy.other
     known = isinstance(other, Trained) and other.parameters is None
-    beside = ref if known else sequence_log_prob(fixed, other, responses)
+    beside = ref if known else sequence_log_prob(model, other, responses)
     weight = jnp.asarray(policy.weight, own.dtype)
-    return (1 - weight) * _anchor(plain, fixed, policy.policy, responses, own, ref) + weight * beside
+    return (1 - weight) * _anchor(settings, model, policy.policy, responses, own, ref) + weight * beside
 
 
 @jax.jit
 def _jitted_project(
-    settings: Static, fixed: Frame, policy: Policy, target: Target, feedback: Feedback
+    settings: _Settings, model: LanguageModel, policy: Policy, target: Target, feedback: Feedback
 ) -> Trained:
-    plain = _Settings(*settings)
     responses = feedback.responses
-    moved = _moved(policy)
+    trained = _trained(policy)
     num = responses.tokens.shape[0]
-    log_ref = in_slices(lambda part: sequence_log_prob(fixed, REFERENCE, part), responses, plain.rows)
+    log_ref = in_slices(lambda part: sequence_log_prob(model, REFERENCE, part), responses, settings.rows)
 
     def log_prob(parameters: Any, part: Responses) -> Array:
-        return token_log_prob(fixed, Trained(parameters, ()), part).sum(-1)
+        return token_log_prob(model, Trained(parameters, ()), part).sum(-1)
 
     def wanted(own: Array, part: Responses, ref: Array, preference: Array) -> Array:
-        anchor = _anchor(plain, fixed, policy, part, own, ref)
+        anchor = _anchor(settings, model, policy, part, own, ref)
         return target(anchor, ref, preference.astype(own.dtype))
 
     def contrast(own: Array, goal: Array, part: Responses) -> Array:
         share = None
-        if plain.form == "on_policy":
+        if settings.form == "on_policy":
             share = jax.nn.softmax(jax.lax.stop_gradient(own) - part.log_prob.astype(own.dtype), axis=-1)
         return losses.contrast(own, goal, share).sum() / num
 
-    def step(moved: Trained, goal: Array) -> Trained:
+    def step(trained: Trained, goal: Array) -> Trained:
         def objective(parameters: Any, part: tuple[Responses, Array]) -> Array:
             return contrast(log_prob(parameters, part[0]), part[1], part[0])
 
-        return move(
-            moved, gradient(objective, moved.parameters, (responses, goal), plain.rows), plain.optimiser
-        )
+        grads = gradient(objective, trained.parameters, (responses, goal), settings.rows)
+        return move(trained, grads, settings.optimiser)
 
-    whole = plain.rows is None or plain.rows >= num
+    whole = settings.rows is None or settings.rows >= num
     if whole:  # the first step's own forward pass says what the target is
 
         def first(parameters: Any) -> tuple[Array, Array]:
@@ -249,47 +252,46 @@ def _jitted_project(
             goal = wanted(jax.lax.stop_gradient(own), responses, log_ref, feedback.preference)
             return contrast(own, goal, responses), goal
 
-        grads, goal = jax.grad(first, has_aux=True)(moved.parameters)
-        moved = move(moved, grads, plain.optimiser)
+        grads, goal = jax.grad(first, has_aux=True)(trained.parameters)
+        trained = move(trained, grads, settings.optimiser)
     else:
-        own = in_slices(lambda part: log_prob(moved.parameters, part), responses, plain.rows)
+        own = in_slices(lambda part: log_prob(trained.parameters, part), responses, settings.rows)
         goal = wanted(own, responses, log_ref, feedback.preference)
-    remaining = plain.num_updates - whole
+    remaining = settings.num_updates - whole
     if remaining == 0:
-        return moved
-    return jax.lax.fori_loop(0, remaining, lambda _, moved: step(moved, goal), moved)
+        return trained
+    return jax.lax.fori_loop(0, remaining, lambda _, trained: step(trained, goal), trained)
 
 
 @jax.jit
 def _jitted_fit(
-    settings: Static,
-    fixed: Frame,
+    settings: _Settings,
+    model: LanguageModel,
     key: Array,
     policy: Policy,
     loss: Callable[..., Array],
     comparisons: Comparisons,
     calibration: Calibration | None = None,
 ) -> Trained:
-    plain = _Settings(*settings)
-    moved = _moved(policy)
+    trained = _trained(policy)
     # a memory of no weight has neither sum nor calibration term; any divisor but 0 keeps NaN out of both
     whole = comparisons.weight.sum()
     whole = jnp.where(whole > 0, whole, jnp.ones_like(whole))
 
-    def update(index: Array, moved: Trained) -> Trained:
+    def update(index: Array, trained: Trained) -> Trained:
         rows_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
-        rows = _cleaned(_drawn(rows_key, comparisons, plain.fit_rows))
+        rows = _cleaned(_drawn(rows_key, comparisons, settings.fit_rows))
         total = jnp.maximum(rows.weight.sum(), 1e-30)
         both = pair(rows.first, rows.second)
-        ref = in_slices(lambda part: sequence_log_prob(fixed, REFERENCE, part), both, plain.rows)
+        ref = in_slices(lambda part: sequence_log_prob(model, REFERENCE, part), both, settings.rows)
         ratio_rows: Any = (both, ref, rows.prefer_first, rows.weight)
         if calibration is not None:
-            ratio_rows = (*ratio_rows, _calibration_draws(plain, fixed, draw_key, calibration, both))
+            ratio_rows = (*ratio_rows, _calibration_draws(settings, model, draw_key, calibration, both))
 
         def objective(parameters: Any, part: Any) -> Array:
             both, ref, prefer_first, weight, *extra = part
             policy = Trained(parameters, ())
-            ratio = token_log_prob(fixed, policy, both).sum(-1) - ref
+            ratio = token_log_prob(model, policy, both).sum(-1) - ref
             values = loss(ratio[:, 0], ratio[:, 1], prefer_first.astype(ratio.dtype))
             there = weight > 0
             value = (jnp.where(there, weight.astype(ratio.dtype) * values, 0)).sum() / total.astype(
@@ -299,13 +301,14 @@ def _jitted_fit(
                 return value
             # the memory's weight, not the minibatch's: the term stands once beside the sum over all rows
             scale = jnp.asarray(calibration.weight, ratio.dtype) / whole.astype(ratio.dtype)
-            log_prob = token_log_prob(fixed, policy, extra[0]).sum(-1)[:, 0]
+            log_prob = token_log_prob(model, policy, extra[0]).sum(-1)[:, 0]
             share = weight.astype(ratio.dtype) / total.astype(ratio.dtype)
             return value + scale * jnp.where(there, share * log_prob, 0).sum()
 
-        return move(moved, gradient(objective, moved.parameters, ratio_rows, plain.rows), plain.optimiser)
+        grads = gradient(objective, trained.parameters, ratio_rows, settings.rows)
+        return move(trained, grads, settings.optimiser)
 
-    return jax.lax.fori_loop(0, plain.num_updates, update, moved)
+    return jax.lax.fori_loop(0, settings.num_updates, update, trained)
 
 
 def _cleaned(comparisons: Comparisons) -> Comparisons:
@@ -333,15 +336,15 @@ def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons
 
 
 def _calibration_draws(
-    plain: _Settings, fixed: Frame, key: Array, calibration: Calibration, both: Responses
+    settings: _Settings, model: LanguageModel, key: Array, calibration: Calibration, both: Responses
 ) -> Responses:
     """One response of the calibration policy to the prompt of each row, ``[N, 1]``."""
     return sample(
         key,
-        components(fixed, calibration.policy),
-        fixed.config,
+        components(model, calibration.policy),
+        model.config,
         both.prompt[:, 0],
         num_responses=1,
         length=both.tokens.shape[-1],
-        end=plain.end,
+        end=settings.end,
     )

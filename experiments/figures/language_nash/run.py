@@ -33,9 +33,9 @@ from nlhf.errors import InputError
 from nlhf.policies import Mixture
 from nlhf.transformer.enumerable import all_responses, language_oracle
 from nlhf.transformer.enumerable import table as table_of
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
-from nlhf.transformer.policy import REFERENCE, Frame, frame
+from nlhf.transformer.policy import REFERENCE, LanguageModel
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import start, transformer_space
 from tabular.games import Game, make_game
@@ -161,9 +161,9 @@ class Result:
 
 
 class World(NamedTuple):
-    """One language: the frame of its transformer, its strings, and the game that they are."""
+    """One language: its transformer, its strings, and the game that they are."""
 
-    fixed: Frame
+    model: LanguageModel
     responses: Responses
     game: Game
     log_nash: jax.Array
@@ -209,21 +209,21 @@ def _check(config: Config) -> None:
         )
 
 
-def world(config: Config, length: int, index: int, fixed_config: ModelConfig) -> World:
+def world(config: Config, length: int, index: int, model_config: ModelConfig) -> World:
     """Make language ``index``: first parameters, preferences, and the equilibrium."""
     key = jax.random.fold_in(jax.random.key(config.seed), index)
     model_key, language_key = jax.random.split(key)
-    base = model.init(model_key, fixed_config)
+    base = decoder.init(model_key, model_config)
     base = {**base, "embedding": base["embedding"] * jnp.asarray(config.spread, base["embedding"].dtype)}
-    fixed = frame(base, fixed_config)
+    model = LanguageModel(base, model_config)
     language = population_language(language_key, config.vocabulary, length, beta=config.beta)
     # a token of its own begins a string: rotary positions are relative, so a model cannot tell the strings
     # 0, 00 and 000 apart, and with token 0 for a beginning no parameters would reach most policies
     responses = all_responses(language.tokens, config.vocabulary)
-    space = transformer_space(fixed, optax.identity())
+    space = transformer_space(model, optax.identity())
     log_ref = logspace.normalise(table_of(space, REFERENCE, responses)[0].astype(jnp.float64))
     game = make_game(language.game.preference[0], log_ref, config.beta)
-    return World(fixed, responses, game, jnp.asarray(solve(game).log_policy[0]))
+    return World(model, responses, game, jnp.asarray(solve(game).log_policy[0]))
 
 
 def model_config(config: Config, length: int) -> ModelConfig:
@@ -285,7 +285,7 @@ def _spaces(
 ) -> tuple[PolicySpace, PolicySpace]:
     """Return the space with mixtures of whole strings, and the one with mixtures of tokens."""
     whole, tokens = (
-        transformer_space(at.fixed, optimiser, num_updates=num_updates, form=FORM, mixture=mixture)
+        transformer_space(at.model, optimiser, num_updates=num_updates, form=FORM, mixture=mixture)
         for mixture in ("sequence", "token")
     )
     return whole, tokens
@@ -305,7 +305,7 @@ def train(config: Config, name: str, at: World, optimiser: optax.GradientTransfo
     whole, tokens = _spaces(at, optimiser, config.num_updates)
     space = whole if method.mixture == "sequence" else tokens
     oracle = language_oracle(space, at.responses, at.game.preference[0])
-    state = algorithm.init(start(at.fixed, optimiser))
+    state = algorithm.init(start(at.model, optimiser))
     weight = jnp.asarray(config.step_size * config.beta)
     keys = jax.random.split(jax.random.key(config.seed), config.queries // method.queries)
     state, values = _scan(

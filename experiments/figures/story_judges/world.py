@@ -25,7 +25,7 @@ from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import Judge, preferences
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import REFERENCE, Frame, components, frame
+from nlhf.transformer.policy import REFERENCE, LanguageModel, components
 from nlhf.transformer.responses import Responses
 
 MODEL, TOKENIZER, PROMPTS = "stories260K.bin", "tok512.bin", "prompts.json"
@@ -46,7 +46,7 @@ class World(NamedTuple):
     """What all runs share; prompts ``[N, P]`` are left-padded."""
 
     base: Base
-    fixed: Frame
+    model: LanguageModel
     judge: Judge
     train: np.ndarray
     held_out: np.ndarray
@@ -116,7 +116,7 @@ def build_world(config: Config, base: Base, prompts: np.ndarray) -> World:
       prompts: ``[N, P]``.
     """
     order = permutation(config.seed, 0, len(prompts))
-    fixed = frame(base.params, base.config)
+    model = LanguageModel(base.params, base.config)
     end = base.tokenizer.end
     # made once: another optimiser compiles everything anew
     payoff_adam, label_adam = (
@@ -126,14 +126,14 @@ def build_world(config: Config, base: Base, prompts: np.ndarray) -> World:
     rows = config.prompts * config.responses // 2
     return World(
         base,
-        fixed,
+        model,
         population(CRITERIA, base.tokenizer.decode),
         prompts[order[config.held_out :]],
         prompts[order[: config.held_out]],
-        (spaces.transformer_space(fixed, payoff_adam, end=end), payoff_adam),
+        (spaces.transformer_space(model, payoff_adam, end=end), payoff_adam),
         (
             spaces.transformer_space(
-                fixed, label_adam, num_updates=config.fit_updates, fit_rows=rows, end=end
+                model, label_adam, num_updates=config.fit_updates, fit_rows=rows, end=end
             ),
             label_adam,
         ),
@@ -154,8 +154,8 @@ def held_out_draw(
     """
     return sample(
         jax.random.fold_in(jax.random.key(config.seed + 1), place),
-        components(world.fixed, policy),
-        world.fixed.config,
+        components(world.model, policy),
+        world.model.config,
         jnp.asarray(world.held_out),
         num_responses=config.draws if num is None else num,
         length=config.size,
@@ -193,7 +193,7 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
         )
     )
     space, optimiser = world.payoffs if method.queries else world.labels
-    state = algorithm.init(spaces.start(world.fixed, optimiser))
+    state = algorithm.init(spaces.start(world.model, optimiser))
     key, judging = jax.random.split(jax.random.fold_in(jax.random.key(config.seed + 2), seed))
     track = Track([], [], [])
     for index in range(config.queries // asks + 1):
@@ -208,7 +208,7 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
         chosen = indices(seed, index * rows, len(world.train), rows)
         prompts = Prompts(jnp.asarray(world.train[chosen]), jnp.asarray(chosen.astype(np.int32)))
         oracle = sampled_oracle(
-            world.fixed,
+            world.model,
             world.judge,
             prompts,
             num_responses=config.responses,
@@ -234,8 +234,8 @@ def against_reference(
     """
     own = sample(
         key,
-        components(world.fixed, policy),
-        world.fixed.config,
+        components(world.model, policy),
+        world.model.config,
         jnp.asarray(world.held_out),
         num_responses=config.draws,
         length=config.size,

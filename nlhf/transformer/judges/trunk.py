@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig, wide
 
 Array = jax.Array
@@ -42,7 +42,7 @@ def init(key: Array, config: ModelConfig, trunk: Parameters = None, num_new: int
     """
     read_out = jnp.zeros(config.width, wide(config))
     if trunk is None:
-        return {"trunk": model.init(key, reader_config(config, num_new)), "read_out": read_out}
+        return {"trunk": decoder.init(key, reader_config(config, num_new)), "read_out": read_out}
     embedding = trunk["embedding"]
     if embedding.shape != (config.vocabulary, config.width):
         raise InputError(
@@ -75,7 +75,7 @@ def read(params: Parameters, config: ModelConfig, tokens: Array, place: Array) -
             f"a judge's sequences have {tokens.shape[1]} tokens, but its context is {config.context}; "
             "shorten prompts or responses"
         )
-    states = model.hidden(params["trunk"], config, tokens)
+    states = decoder.hidden(params["trunk"], config, tokens)
     at = jnp.take_along_axis(states, place[:, None, None], axis=1)[:, 0]
     precise = wide(config)
     return at.astype(precise) @ params["read_out"].astype(precise)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig, wide
 from nlhf.transformer.model.sharding import constrain, row_parts
 from nlhf.transformer.responses import Responses
@@ -47,7 +47,7 @@ def token_log_prob(
     tokens = responses.tokens
     shape = tokens.shape
     states = [
-        model.branch_hidden(params, config, responses.prompt[:, 0], tokens).reshape(-1, config.width)
+        decoder.branch_hidden(params, config, responses.prompt[:, 0], tokens).reshape(-1, config.width)
         for params, _ in components
     ]
     picked = jnp.maximum(tokens.reshape(-1), 0)
@@ -95,7 +95,7 @@ def mixture_logits(
       config: of the models.
       states: hidden states ``[..., D]`` of each model.
     """
-    scores = [model.logits(head, config, each) for head, each in zip(heads, states, strict=True)]
+    scores = [decoder.logits(head, config, each) for head, each in zip(heads, states, strict=True)]
     if len(scores) == 1:
         return scores[0]
     dtype = wide(config)

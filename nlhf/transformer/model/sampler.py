@@ -17,7 +17,7 @@ import numpy as np
 
 from nlhf.base import check_number, check_whole
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.attention import Cache, step_context
 from nlhf.transformer.model.config import ModelConfig, wide
 from nlhf.transformer.model.likelihood import Component, mixture_logits
@@ -113,7 +113,7 @@ def _sample(
     weights = [weight for _, weight in components]
     # what the loop reads again and again is brought into the form that it is read in, once
     models = [jax.tree.map(lambda leaf: leaf.astype(config.dtype), params) for params, _ in components]
-    layers = [model.by_layer(params, config) for params in models]
+    layers = [decoder.by_layer(params, config) for params in models]
     heads = [{"head": params["embedding"].T if config.tied else params["head"]} for params in models]
     untied = dataclasses.replace(config, tied=False)
 
@@ -141,13 +141,13 @@ def _sample(
         moved = []
         for params, parts, shared, own in zip(models, layers, prompts, loop.caches, strict=True):
             cache = [Cache(*pair) for pair in zip(shared, own, strict=True)]
-            state, cache = model.decode(params, parts, config, cache, token, context)
+            state, cache = decoder.decode(params, parts, config, cache, token, context)
             moved.append((state, [each.tokens for each in cache]))
         return extend(loop, [state for state, _ in moved], [own for _, own in moved])
 
     states, prompts = [], []
     for params in models:
-        state, (keys, values) = model.prefill(params, config, prompt)
+        state, (keys, values) = decoder.prefill(params, config, prompt)
         states.append(jnp.broadcast_to(state[:, None], (*shape, config.width)))
         prompts.append([(keys[index], values[index]) for index in range(config.layers)])
     zeros = jnp.zeros((shape[0] * shape[1], config.kv_heads, length, config.head_width), config.dtype)

@@ -18,7 +18,7 @@ from experiments.bench import transformer_plain as bench_transformer_plain
 from experiments.bench import transformer_report as bench_transformer_report
 from experiments.output import records
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.weights.export import save_model
 
 SPEC = {"batch": 3, "prompt": 5, "response": 4, "vocabulary": 40, "mixture": 0.125, "dtype": "float32"}
@@ -36,7 +36,7 @@ TINY = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    params = model.init(jax.random.key(0), TINY)
+    params = decoder.init(jax.random.key(0), TINY)
     folder = tmp_path_factory.mktemp("bench") / "model"
     save_model(folder, params, TINY, begin=1, end=2)
     return params, {**SPEC, "folder": str(folder)}
@@ -164,7 +164,7 @@ def test_both_sides_make_the_same_prompts():
 def test_the_floor_counts_weights_and_products():
     config = TINY
     weights = sum(
-        leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda: model.init(jax.random.key(0), config)))
+        leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda: decoder.init(jax.random.key(0), config)))
     )
     body = weights - config.vocabulary * config.width
     # bandwidth without end: products only; each token of 3 rows passes the body once in either phase
@@ -183,7 +183,7 @@ def test_the_plain_model_is_the_model(tiny):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
     tokens = jnp.asarray(bench_transformer_peers.prompts(SPEC), jnp.int32)
     plain = bench_transformer_plain.hidden(params, TINY, tokens)
-    np.testing.assert_allclose(plain, model.hidden(params, TINY, tokens), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(plain, decoder.hidden(params, TINY, tokens), rtol=1e-5, atol=1e-6)
 
 
 def test_the_sampler_runs_and_compiles_once(tiny):

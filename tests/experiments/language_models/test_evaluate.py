@@ -16,7 +16,7 @@ from experiments.language_models import evaluate, train
 from experiments.language_models.train_data import load_data
 from experiments.output import records
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.weights.export import save_model
 from nlhf.transformer.weights.load import load_model
 
@@ -56,7 +56,7 @@ def place(tmp_path_factory):
     """A base, a run that has not moved from it, and one for each letter."""
     folder = tmp_path_factory.mktemp("evaluate")
     random = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), CONFIG))  # compiles nothing
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), CONFIG))  # compiles nothing
     base = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.asarray(
             np.ones(leaf.shape)

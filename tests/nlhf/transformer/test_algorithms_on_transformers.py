@@ -20,7 +20,7 @@ from nlhf.replay import buffer
 from nlhf.transformer.enumerable import language_oracle
 from nlhf.transformer.judges.table import table as table_judge
 from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import frame
+from nlhf.transformer.policy import LanguageModel
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import start, transformer_space
 
@@ -28,7 +28,7 @@ LENGTH = 3
 BETA = 0.2
 CONFIG = tiny.config(LENGTH)
 BASE = tiny.parameters(CONFIG, 1)
-FRAME = frame(BASE, CONFIG)
+MODEL = LanguageModel(BASE, CONFIG)
 ADAM = optax.adam(1e-2)
 PROMPTS = Prompts(jnp.array([[0], [1], [2], [1]], jnp.int32), jnp.arange(4))
 TABLE = tiny.preference(LENGTH)
@@ -52,7 +52,7 @@ def make(name):
 def sampled(space):
     del space
     judge = table_judge(TABLE, tiny.VOCABULARY)
-    return sampled_oracle(FRAME, judge, PROMPTS, num_responses=3, length=LENGTH)
+    return sampled_oracle(MODEL, judge, PROMPTS, num_responses=3, length=LENGTH)
 
 
 def exact(space):
@@ -71,13 +71,13 @@ CASES = [
 @pytest.mark.parametrize(("name", "make_oracle"), CASES)
 def test_an_algorithm_trains_a_transformer(name, make_oracle):
     algorithm = make(name)
-    space = transformer_space(FRAME, ADAM)
+    space = transformer_space(MODEL, ADAM)
     oracle = make_oracle(space)
     step = jax.jit(algorithm.step, donate_argnums=1)
 
     def run():
         # a state may hold one policy twice, and memory can be given away once
-        state = jax.tree.map(jnp.copy, algorithm.init(start(FRAME, ADAM)))
+        state = jax.tree.map(jnp.copy, algorithm.init(start(MODEL, ADAM)))
         structure = jax.tree.structure(state)
         for seed in range(3):
             state, info = step(jax.random.key(seed), state, oracle, space)
@@ -105,8 +105,8 @@ def no_bonus(comparisons):
 def test_kl_ucb_needs_a_table_and_says_so():
     response = Responses(jnp.zeros(1, jnp.int32), jnp.zeros(LENGTH, jnp.int32), jnp.zeros(()))
     algorithm = LEARNERS["kl_ucb"](0.3, BETA, buffer(8, response), Partial(no_bonus))
-    space = transformer_space(FRAME, ADAM)
+    space = transformer_space(MODEL, ADAM)
     with pytest.raises(InputError, match="the responses are NoneType"):
         jax.eval_shape(
-            algorithm.step, jax.random.key(0), algorithm.init(start(FRAME, ADAM)), sampled(space), space
+            algorithm.step, jax.random.key(0), algorithm.init(start(MODEL, ADAM)), sampled(space), space
         )

@@ -10,7 +10,7 @@ import tiny_language as tiny
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
 from nlhf.transformer.enumerable import all_responses, language_oracle, table
-from nlhf.transformer.policy import REFERENCE, frame
+from nlhf.transformer.policy import REFERENCE, LanguageModel
 from nlhf.transformer.space import transformer_space
 from tabular.language import strings
 
@@ -18,7 +18,7 @@ LENGTH = 2
 SIZE = 9
 CONFIG = tiny.config(LENGTH)
 BASE, OWN = (tiny.parameters(CONFIG, seed) for seed in (1, 2))
-SPACE = transformer_space(frame(BASE, CONFIG), optax.identity())
+SPACE = transformer_space(LanguageModel(BASE, CONFIG), optax.identity())
 ALL = all_responses(strings(3, LENGTH), 2)
 PREFERENCE = tiny.preference(LENGTH)
 ORACLE = language_oracle(SPACE, ALL, PREFERENCE)

@@ -23,7 +23,7 @@ from nlhf.transformer import oracle as oracle_module
 from nlhf.transformer.judges.table import table as table_judge
 from nlhf.transformer.model.lora import init_adapters, lora, merge
 from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import REFERENCE, frame
+from nlhf.transformer.policy import REFERENCE, LanguageModel
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import transformer_space
 
@@ -155,8 +155,8 @@ def test_two_updates_on_all_pairs_of_sampled_responses(rows, chunk, remat):
     at = setting(3)
     rate = 0.05
     descent = optax.sgd(rate)
-    fixed = frame(at.base, dataclasses.replace(at.config, remat=remat), chunk=chunk)
-    space = transformer_space(fixed, descent, num_updates=2, rows=rows)
+    model = LanguageModel(at.base, dataclasses.replace(at.config, remat=remat), chunk=chunk)
+    space = transformer_space(model, descent, num_updates=2, rows=rows)
     rng = np.random.default_rng(5)
     prompts = np.array([0, 2, 1, 2])
     index = rng.integers(27, size=(4, 5))
@@ -202,7 +202,7 @@ def test_adapters_get_the_chain_rule_through_the_sum_of_matrices():
     mixture = jax.nn.softmax((1 - weight) * log_prob + weight * at.log_ref)
     (exact,) = pull(scaled(at.gradient(mixture, whole), 4 * STEP_SIZE))
     # in one projection: adapters, and a lazy mixture with the base that they change
-    space = transformer_space(frame(at.base, at.config, settings), DESCENT, form="on_policy")
+    space = transformer_space(LanguageModel(at.base, at.config, settings), DESCENT, form="on_policy")
     start = Trained(adapters, DESCENT.init(adapters))
     feedback = Feedback(at.all, (at.preference @ mixture)[None])
     moved = space.project(
@@ -228,9 +228,9 @@ def test_the_expected_contrast_of_sampled_payoffs_is_the_exact_gradient(num, len
     monkeypatch.setattr(oracle_module, "sample", lambda *_, **__: drawn)
     prompts = Prompts(jnp.zeros((len(index), 1), jnp.int32), jnp.arange(len(index)))
     judge = table_judge(at.preference, 3)
-    oracle = sampled_oracle(at.frame, judge, prompts, num_responses=num, length=length)
+    oracle = sampled_oracle(at.model, judge, prompts, num_responses=num, length=length)
     feedback = oracle.payoff(KEY, at.trained())
-    space = transformer_space(at.frame, DESCENT)
+    space = transformer_space(at.model, DESCENT)
 
     @jax.jit
     def expected(payoff, beta):
@@ -290,7 +290,7 @@ def test_without_a_preference_signal_training_ends_at_the_reference():
     base = tiny.parameters(config, 1, spread=0.3)
     log_ref = world.table(base)[0]
     adam = optax.adam(optax.cosine_decay_schedule(0.01, 2000))
-    space = transformer_space(frame(base, config), adam, form="on_policy", num_updates=10)
+    space = transformer_space(LanguageModel(base, config), adam, form="on_policy", num_updates=10)
     rng = np.random.default_rng(11)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.asarray(rng.standard_normal(leaf.shape)), base)
 

@@ -15,17 +15,17 @@ from nlhf.transformer.judges.table import table as table_judge
 from nlhf.transformer.model import sampler
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import REFERENCE, components, frame
+from nlhf.transformer.policy import REFERENCE, LanguageModel, components
 
 LENGTH, NUM = 3, 4
 CONFIG = tiny.config(LENGTH)
 BASE, OWN = (tiny.parameters(CONFIG, seed) for seed in (1, 2))
-FRAME = frame(BASE, CONFIG)
+MODEL = LanguageModel(BASE, CONFIG)
 POLICY = Trained(OWN, ())
 PREFERENCE = tiny.preference(LENGTH)
 JUDGE = table_judge(PREFERENCE, tiny.VOCABULARY)
 PROMPTS = Prompts(jnp.array([[0], [2]], jnp.int32), jnp.array([7, 3]))
-ORACLE = sampled_oracle(FRAME, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH)
+ORACLE = sampled_oracle(MODEL, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH)
 KEY = jax.random.key(5)
 
 
@@ -41,7 +41,7 @@ def places(tokens):
 
 def test_a_payoff_is_the_mean_over_all_responses_itself_included():
     feedback = ORACLE.payoff(KEY, POLICY)
-    drawn = sample(KEY, components(FRAME, POLICY), CONFIG, PROMPTS.tokens, num_responses=NUM, length=LENGTH)
+    drawn = sample(KEY, components(MODEL, POLICY), CONFIG, PROMPTS.tokens, num_responses=NUM, length=LENGTH)
     np.testing.assert_array_equal(feedback.responses.tokens, drawn.tokens)
     index = places(drawn.tokens)
     for prompt in range(2):
@@ -75,7 +75,7 @@ def test_a_mixture_answers_token_by_token():
 
 
 def test_a_duel_is_one_response_of_each_to_every_prompt_with_a_label():
-    soft = sampled_oracle(FRAME, JUDGE, PROMPTS, length=LENGTH, soft_labels=True)
+    soft = sampled_oracle(MODEL, JUDGE, PROMPTS, length=LENGTH, soft_labels=True)
     answer = soft.duel(KEY, POLICY, REFERENCE)
     np.testing.assert_array_equal(answer.context, [7, 3])
     first, second = places(answer.first.tokens), places(answer.second.tokens)
@@ -106,7 +106,7 @@ def test_a_preference_that_is_no_number_reaches_the_loss():
     """Compiled, nobody sees what the judge says; the label 0 in its place would be learnt as an answer."""
     judge = Judge(Partial(lambda responses: responses.prompt[:, 0]), Partial(_nan_for_prompt_2))
     for soft in (False, True):
-        oracle = sampled_oracle(FRAME, judge, PROMPTS, length=LENGTH, soft_labels=soft)
+        oracle = sampled_oracle(MODEL, judge, PROMPTS, length=LENGTH, soft_labels=soft)
         answer = jax.jit(oracle.duel)(KEY, POLICY, REFERENCE)
         np.testing.assert_array_equal(answer.prefer_first, [1.0, np.nan])
         values = losses.logistic(jnp.zeros(2), jnp.zeros(2), answer.prefer_first, beta=0.5)
@@ -133,14 +133,14 @@ def test_a_compiled_step_filters_only_where_there_is_something_to_filter(monkeyp
     def payoff(oracle):
         return oracle.payoff(KEY, POLICY).responses
 
-    oracle = sampled_oracle(FRAME, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH, **settings)
+    oracle = sampled_oracle(MODEL, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH, **settings)
     found = jax.jit(payoff)(oracle)
     assert len(seen) == 1
     assert (seen[0] is None) == (settings in ({}, {"temperature": 1}))
     if "temperature" not in settings or settings["temperature"] == 1:
         # a temperature that is an array goes through the filters: the draws are the same to the bit
         long_way = sampled_oracle(
-            FRAME, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH, temperature=jnp.asarray(1.0)
+            MODEL, JUDGE, PROMPTS, num_responses=NUM, length=LENGTH, temperature=jnp.asarray(1.0)
         )
         expected = jax.jit(payoff)(long_way)
         assert seen[1] is not None
@@ -159,14 +159,14 @@ def test_a_compiled_step_filters_only_where_there_is_something_to_filter(monkeyp
 )
 def test_bad_prompts_are_refused_when_the_oracle_is_made(tokens, message):
     with pytest.raises(InputError, match=message):
-        sampled_oracle(FRAME, JUDGE, Prompts(tokens, jnp.arange(2)), length=LENGTH)
+        sampled_oracle(MODEL, JUDGE, Prompts(tokens, jnp.arange(2)), length=LENGTH)
 
 
 def test_traced_prompts_and_temperatures_pass():
     @jax.jit
     def inside(tokens, temperature):
         oracle = sampled_oracle(
-            FRAME, JUDGE, Prompts(tokens, PROMPTS.number), length=LENGTH, temperature=temperature
+            MODEL, JUDGE, Prompts(tokens, PROMPTS.number), length=LENGTH, temperature=temperature
         )
         return oracle.payoff(KEY, POLICY).preference
 
@@ -189,10 +189,10 @@ def test_traced_prompts_and_temperatures_pass():
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
-        sampled_oracle(FRAME, JUDGE, PROMPTS, **settings)
+        sampled_oracle(MODEL, JUDGE, PROMPTS, **settings)
 
 
 def test_a_judge_that_cannot_answer_about_all_the_model_may_write_is_refused():
     judge = table_judge(np.full((8, 8), 0.5), 2)
     with pytest.raises(InputError, match="draws from 3 tokens, but the judge's table has strings of 2"):
-        sampled_oracle(FRAME, judge, PROMPTS, length=LENGTH)
+        sampled_oracle(MODEL, judge, PROMPTS, length=LENGTH)

@@ -13,8 +13,8 @@ from nlhf.transformer.model.lora import init_adapters, lora
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.policy import (
     REFERENCE,
+    LanguageModel,
     components,
-    frame,
     sequence_log_prob,
     token_log_prob,
     weights,
@@ -23,10 +23,10 @@ from nlhf.transformer.policy import (
 LENGTH = 3
 CONFIG = tiny.config(LENGTH)
 BASE = tiny.parameters(CONFIG, 1)
-PLAIN = frame(BASE, CONFIG)
+PLAIN = LanguageModel(BASE, CONFIG)
 OWN = Trained(tiny.parameters(CONFIG, 2), ())
 SETTINGS = lora(2)
-ADAPTED = frame(BASE, CONFIG, SETTINGS)
+ADAPTED = LanguageModel(BASE, CONFIG, SETTINGS)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,7 +45,7 @@ def adapters():
 
 
 CASES = pytest.mark.parametrize(
-    ("fixed", "policy"),
+    ("model", "policy"),
     [pytest.param(PLAIN, OWN, marks=pytest.mark.slow), (ADAPTED, adapters())],
     ids=["parameters", "adapters"],
 )
@@ -54,41 +54,41 @@ WHOLE = jax.jit(sequence_log_prob)
 RESPONSES = tiny.responses(LENGTH, (0, 1))
 
 
-def draw(fixed, policy):
+def draw(model, policy):
     prompt = jnp.array([[0], [2]], jnp.int32)
     return sample(
-        jax.random.key(3), components(fixed, policy), CONFIG, prompt, num_responses=4, length=LENGTH
+        jax.random.key(3), components(model, policy), CONFIG, prompt, num_responses=4, length=LENGTH
     )
 
 
 @CASES
-def test_a_mixture_of_coefficient_one_is_exactly_the_reference(fixed, policy):
+def test_a_mixture_of_coefficient_one_is_exactly_the_reference(model, policy):
     """Log-probabilities of tokens and of strings; at coefficient 0, those of the policy."""
     for weight, end in ((1.0, REFERENCE), (0.0, policy)):
         mixture = Mixture(policy, REFERENCE, jnp.asarray(weight))
-        expected = TOKENS(fixed, end, RESPONSES)
-        np.testing.assert_allclose(TOKENS(fixed, mixture, RESPONSES), expected, rtol=0, atol=1e-15)
-        np.testing.assert_allclose(WHOLE(fixed, mixture, RESPONSES), expected.sum(-1), rtol=0, atol=1e-15)
+        expected = TOKENS(model, end, RESPONSES)
+        np.testing.assert_allclose(TOKENS(model, mixture, RESPONSES), expected, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(WHOLE(model, mixture, RESPONSES), expected.sum(-1), rtol=0, atol=1e-15)
     # control: the policy is another one, so a mixture with itself would have been noticed
-    assert np.abs(TOKENS(fixed, policy, RESPONSES) - TOKENS(fixed, REFERENCE, RESPONSES)).max() > 0.1
+    assert np.abs(TOKENS(model, policy, RESPONSES) - TOKENS(model, REFERENCE, RESPONSES)).max() > 0.1
 
 
 @pytest.mark.slow
 @CASES
-def test_a_mixture_of_coefficient_one_draws_what_the_reference_draws(fixed, policy):
+def test_a_mixture_of_coefficient_one_draws_what_the_reference_draws(model, policy):
     for weight, end in ((1.0, REFERENCE), (0.0, policy)):
-        drawn, wanted = draw(fixed, Mixture(policy, REFERENCE, weight)), draw(fixed, end)
+        drawn, wanted = draw(model, Mixture(policy, REFERENCE, weight)), draw(model, end)
         np.testing.assert_array_equal(drawn.tokens, wanted.tokens)
         np.testing.assert_allclose(drawn.log_prob, wanted.log_prob, rtol=0, atol=1e-14)
-    assert (draw(fixed, policy).tokens != draw(fixed, REFERENCE).tokens).any()
+    assert (draw(model, policy).tokens != draw(model, REFERENCE).tokens).any()
 
 
 @CASES
-def test_log_probabilities_are_those_of_the_plain_model(fixed, policy):
-    table = tiny.World(CONFIG, LENGTH).tokens(weights(fixed, policy))
-    np.testing.assert_allclose(TOKENS(fixed, policy, RESPONSES), table[:2], rtol=0, atol=1e-12)
+def test_log_probabilities_are_those_of_the_plain_model(model, policy):
+    table = tiny.World(CONFIG, LENGTH).tokens(weights(model, policy))
+    np.testing.assert_allclose(TOKENS(model, policy, RESPONSES), table[:2], rtol=0, atol=1e-12)
     reference = tiny.World(CONFIG, LENGTH).tokens(BASE)
-    np.testing.assert_allclose(TOKENS(fixed, REFERENCE, RESPONSES), reference[:2], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(TOKENS(model, REFERENCE, RESPONSES), reference[:2], rtol=0, atol=1e-12)
 
 
 def test_mixtures_of_tokens_and_of_strings_are_what_they_say():
@@ -129,7 +129,7 @@ def test_a_frame_is_a_pytree_with_its_settings_in_the_structure():
     assert len(leaves) == len(jax.tree.leaves(BASE))
     rebuilt = jax.tree.unflatten(structure, leaves)
     assert (rebuilt.config, rebuilt.lora, rebuilt.chunk) == (CONFIG, SETTINGS, likelihood.CHUNK)
-    assert hash(structure) == hash(jax.tree.structure(frame(BASE, CONFIG, SETTINGS)))
+    assert hash(structure) == hash(jax.tree.structure(LanguageModel(BASE, CONFIG, SETTINGS)))
     assert structure != jax.tree.structure(PLAIN)
 
 

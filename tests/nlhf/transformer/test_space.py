@@ -14,16 +14,16 @@ from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
 from nlhf.targets import explicit
 from nlhf.transformer.model.lora import lora
-from nlhf.transformer.policy import REFERENCE, frame
+from nlhf.transformer.policy import REFERENCE, LanguageModel
 from nlhf.transformer.responses import Responses, check_prompts, check_responses
 from nlhf.transformer.space import _drawn, start, transformer_space
 
 LENGTH = 2
 CONFIG = tiny.config(LENGTH)
 BASE = tiny.parameters(CONFIG, 1)
-FRAME = frame(BASE, CONFIG)
+MODEL = LanguageModel(BASE, CONFIG)
 DESCENT = optax.sgd(0.1)
-SPACE = transformer_space(FRAME, DESCENT)
+SPACE = transformer_space(MODEL, DESCENT)
 ALL = tiny.responses(LENGTH, (0, 2))
 TARGET = Partial(explicit, step_size=0.5, beta=0.3)
 LOSS = Partial(losses.logistic, beta=0.5)
@@ -48,7 +48,7 @@ def rows(first, second, label, weight):
 
 
 def test_a_run_begins_at_a_copy_of_the_reference():
-    begun = start(FRAME, DESCENT)
+    begun = start(MODEL, DESCENT)
     for own, base in zip(jax.tree.leaves(begun.parameters), jax.tree.leaves(BASE), strict=True):
         np.testing.assert_array_equal(own, base)
         assert own is not base
@@ -57,7 +57,7 @@ def test_a_run_begins_at_a_copy_of_the_reference():
 
 
 def test_adapters_begin_with_a_key():
-    adapted = frame(BASE, CONFIG, lora(2))
+    adapted = LanguageModel(BASE, CONFIG, lora(2))
     with pytest.raises(InputError, match=r"no key; give start\(\.\.\., key="):
         start(adapted, DESCENT)
     begun = start(adapted, DESCENT, KEY)
@@ -102,7 +102,7 @@ def test_a_minibatch_keeps_the_share_of_the_calibration_term():
     comparisons = rows([1] * 6, [1] * 6, [0.5] * 6, [2.0] * 6)  # a response against itself: no gradient
     moves = []
     for num in (None, 3):
-        space = transformer_space(FRAME, optax.sgd(1.0), fit_rows=num)
+        space = transformer_space(MODEL, optax.sgd(1.0), fit_rows=num)
         calibration = Calibration(REFERENCE, jnp.asarray(0.8))
         keys = jax.random.split(KEY, 200)
         params = tiny.parameters(CONFIG, 2)
@@ -126,7 +126,7 @@ def test_a_minibatch_keeps_the_share_of_the_calibration_term():
 
 @pytest.mark.parametrize("num", [None, 2])
 def test_a_memory_without_weight_moves_nothing(num):
-    space = transformer_space(FRAME, DESCENT, fit_rows=num)
+    space = transformer_space(MODEL, DESCENT, fit_rows=num)
     comparisons = rows([0, 1, 2], [3, 4, 5], [0.2, 0.9, 0.5], [0.0, 0.0, 0.0])
     begun = trained()
     moved = space.fit(KEY, begun, LOSS, comparisons, Calibration(REFERENCE, jnp.asarray(0.8)))
@@ -135,7 +135,7 @@ def test_a_memory_without_weight_moves_nothing(num):
 
 
 def test_slices_that_do_not_divide_the_batch_are_refused():
-    space = transformer_space(FRAME, DESCENT, rows=3)
+    space = transformer_space(MODEL, DESCENT, rows=3)
     four = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), ALL)
     with pytest.raises(InputError, match="slices of 3 rows do not divide a batch of 4; give one of 1, 2, 4"):
         space.project(trained(), TARGET, Feedback(four, jnp.zeros((4, 9))))
@@ -166,7 +166,7 @@ def test_what_moves_of_a_mixture_is_its_first_policy():
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
-        transformer_space(FRAME, DESCENT, **settings)
+        transformer_space(MODEL, DESCENT, **settings)
 
 
 @pytest.mark.parametrize(

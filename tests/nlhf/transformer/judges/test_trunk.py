@@ -8,7 +8,7 @@ from planted_judges import CONFIG, TRUNK
 
 from nlhf.errors import InputError
 from nlhf.transformer.judges import trunk
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 
 TOKENS = jax.random.randint(jax.random.key(0), (trunk.ROWS + 3, 5), 0, 8)
 
@@ -32,7 +32,7 @@ def params():
 
 def test_the_number_read_is_the_hidden_state_at_its_place_times_the_read_out(params):
     place = jnp.arange(len(TOKENS)) % 5
-    states = np.asarray(jax.jit(model.hidden, static_argnums=1)(params["trunk"], CONFIG, TOKENS))
+    states = np.asarray(jax.jit(decoder.hidden, static_argnums=1)(params["trunk"], CONFIG, TOKENS))
     wanted = states[np.arange(len(TOKENS)), np.asarray(place)] @ np.asarray(params["read_out"])
     found = trunk.read_many(params, trunk.reader_config(CONFIG), TOKENS, place)  # more than a slice
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)

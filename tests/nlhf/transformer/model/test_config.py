@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.model import config
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import config, decoder
 from nlhf.transformer.model.config import ModelConfig, num_parameters, precise, preset, wide
 
 SMALL = preset("tiny")
@@ -25,7 +24,7 @@ SMALL = preset("tiny")
 )
 def test_parameters_are_counted_as_they_are_made(changes):
     changed = dataclasses.replace(SMALL, **changes)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), changed))
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), changed))
     assert num_parameters(changed) == sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny_language as tiny
 
 import nlhf.transformer
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.attention import Cache, step_context
 from nlhf.transformer.model.config import ModelConfig, preset
 
@@ -40,7 +40,7 @@ def parameters(name):
     return tiny.parameters(VARIANTS[name], 0, 0.4)
 
 
-APPLY = jax.jit(model.apply, static_argnames="config")
+APPLY = jax.jit(decoder.apply, static_argnames="config")
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def test_branches_of_one_row_are_separate_sequences(name):
 
     @jax.jit
     def branches(params):
-        return model.logits(params, config, model.branch_hidden(params, config, PROMPT, TOKENS))
+        return decoder.logits(params, config, decoder.branch_hidden(params, config, PROMPT, TOKENS))
 
     np.testing.assert_allclose(branches(parameters(name))[THERE], reference(name)[THERE], atol=1e-12)
 
@@ -71,7 +71,7 @@ def test_decoding_token_by_token_is_the_forward_pass(name):
 
     @jax.jit
     def start(params):
-        state, (keys, values) = model.prefill(params, config, PROMPT)
+        state, (keys, values) = decoder.prefill(params, config, PROMPT)
         zeros = jnp.zeros((6, config.kv_heads, 4, config.head_width))
         caches = [Cache((keys[i], values[i]), (zeros, zeros)) for i in range(config.layers)]
         return jnp.broadcast_to(state[:, None], (2, 3, config.width)), caches
@@ -79,11 +79,11 @@ def test_decoding_token_by_token_is_the_forward_pass(name):
     @jax.jit
     def advance(params, caches, token, index):
         context = step_context(config, PROMPT, 3, index)
-        return model.decode(params, model.by_layer(params, config), config, caches, token, context)
+        return decoder.decode(params, decoder.by_layer(params, config), config, caches, token, context)
 
     state, caches = start(params)
     for index in range(4):
-        logits = model.logits(params, config, state)
+        logits = decoder.logits(params, config, state)
         there = THERE[:, :, index]
         np.testing.assert_allclose(logits[there], reference(name)[:, :, index][there], atol=1e-12)
         state, caches = advance(params, caches, TOKENS[:, :, index], jnp.asarray(index))
@@ -110,12 +110,12 @@ def test_no_token_sees_the_future_and_every_one_its_past(name):
 
 def test_activations_computed_again_give_the_same_gradient():
     config = ModelConfig(**{**vars(VARIANTS["all"]), "layers": 8})
-    params = model.init(jax.random.key(0), config)
+    params = decoder.init(jax.random.key(0), config)
     tokens = jnp.asarray(RNG.integers(0, 17, (8, 16)), jnp.int32)
 
     def gradient(remat):
         changed = ModelConfig(**{**vars(config), "remat": remat})
-        return jax.jit(jax.grad(lambda params: (model.apply(params, changed, tokens) ** 2).sum()))
+        return jax.jit(jax.grad(lambda params: (decoder.apply(params, changed, tokens) ** 2).sum()))
 
     assert tiny.relative_error(gradient(True)(params), gradient(False)(params)) < 1e-13
     sizes = [
@@ -126,7 +126,7 @@ def test_activations_computed_again_give_the_same_gradient():
 
 
 def test_parameters_have_the_shapes_that_the_module_says():
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), VARIANTS["all"]))
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), VARIANTS["all"]))
     layers = {
         **{"attention_norm": (2, 12), "mlp_norm": (2, 12), "query_norm": (2, 6), "key_norm": (2, 6)},
         **{"qkv": (2, 12, 2, 4, 6), "qkv_bias": (2, 2, 4, 6), "out": (2, 2, 2, 6, 12)},
@@ -134,14 +134,14 @@ def test_parameters_have_the_shapes_that_the_module_says():
     }
     expected = {"embedding": (17, 12), "final_norm": (12,), "head": (12, 17), "layers": layers}
     assert jax.tree.map(lambda leaf: leaf.shape, shapes) == expected
-    plain = jax.eval_shape(lambda: model.init(jax.random.key(0), VARIANTS["plain"]))
+    plain = jax.eval_shape(lambda: decoder.init(jax.random.key(0), VARIANTS["plain"]))
     assert "head" not in plain
     assert not {"qkv_bias", "query_norm", "key_norm"} & set(plain["layers"])
     assert {leaf.dtype for leaf in jax.tree.leaves(plain)} == {jnp.dtype("float64")}
 
 
 def test_initial_layers_differ_and_have_the_variance_of_their_inputs():
-    params = jax.jit(model.init, static_argnums=1)(jax.random.key(0), preset("tiny"))
+    params = jax.jit(decoder.init, static_argnums=1)(jax.random.key(0), preset("tiny"))
     qkv = np.asarray(params["layers"]["qkv"])
     assert qkv.dtype == np.float32
     assert np.abs(qkv[0] - qkv[1]).max() > 0.1

@@ -5,7 +5,7 @@ import pytest
 import tiny_language as tiny
 from scipy import special
 
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.likelihood import log_prob, token_log_prob
 from nlhf.transformer.responses import Responses
 
@@ -24,7 +24,7 @@ def _quick_compilation():
 def next_scores(params):
     """Logits ``[B, A, T, V]`` before each token, from plain sequences."""
     rows = jnp.concatenate([STRINGS.prompt, STRINGS.tokens], -1)
-    return model.apply(params, CONFIG, rows.reshape(-1, 4))[:, :-1].reshape(2, 27, 3, 3)
+    return decoder.apply(params, CONFIG, rows.reshape(-1, 4))[:, :-1].reshape(2, 27, 3, 3)
 
 
 def by_hand(*scores):

@@ -8,8 +8,7 @@ import tiny_language as tiny
 from scipy import special, stats
 
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
-from nlhf.transformer.model import sampler
+from nlhf.transformer.model import decoder, sampler
 from nlhf.transformer.model.likelihood import token_log_prob
 from nlhf.transformer.model.sampler import bucket, pad_prompts, sample
 from tabular.language import strings
@@ -42,7 +41,7 @@ def exact(components):
     """Log-probability of each of the 27 strings after each prompt, ``[X, A]``, from plain sequences."""
     written = np.broadcast_to(strings(3, 3), (3, 27, 3))
     rows = np.concatenate([np.broadcast_to(PROMPTS[:, None], (3, 27, 1)), written], -1).reshape(-1, 4)
-    scores = sum(weight * model.apply(params, CONFIG, jnp.asarray(rows)) for params, weight in components)
+    scores = sum(weight * decoder.apply(params, CONFIG, jnp.asarray(rows)) for params, weight in components)
     chosen = np.take_along_axis(special.log_softmax(np.asarray(scores), -1)[:, :-1], rows[:, 1:, None], -1)
     return chosen[..., 0].sum(-1).reshape(3, 27)
 
@@ -98,7 +97,7 @@ def test_a_mixture_of_weight_one_is_its_component_to_the_bit():
 
 def test_temperature_zero_takes_the_likeliest_token():
     found = write(temperature=0.0)
-    scores = jax.jit(lambda rows: sum(w * model.apply(params, WORDS, rows) for params, w in BOTH))
+    scores = jax.jit(lambda rows: sum(w * decoder.apply(params, WORDS, rows) for params, w in BOTH))
     rows = np.concatenate([START, np.full((2, 6), -1)], axis=1)
     for place in range(3, 9):
         rows[:, place] = scores(rows)[:, place - 1].argmax(-1)

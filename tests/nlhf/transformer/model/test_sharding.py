@@ -15,11 +15,10 @@ from sharded_runs import assert_same_run, run_trainer
 
 from nlhf.errors import InputError
 from nlhf.replay import buffer
-from nlhf.transformer.model import decoder as model
-from nlhf.transformer.model import sharding
+from nlhf.transformer.model import decoder, sharding
 from nlhf.transformer.model.config import ModelConfig, preset
 from nlhf.transformer.model.lora import init_adapters, lora
-from nlhf.transformer.policy import frame
+from nlhf.transformer.policy import LanguageModel
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.space import start
 
@@ -126,7 +125,7 @@ def test_a_mesh_that_divides_passes():
 
 def test_every_parameter_of_a_model_has_a_place():
     config = ModelConfig(**{**vars(CONFIG), "tied": False, "qkv_bias": True, "qk_norm": True})
-    params = jax.eval_shape(lambda key: model.init(key, config), jax.random.key(0))
+    params = jax.eval_shape(lambda key: decoder.init(key, config), jax.random.key(0))
     found = spec_by_name(params, imagined(2, 2, 2))
     assert found == {
         "['embedding']": P("tensor", "fsdp"),
@@ -151,7 +150,7 @@ def shapes(function):
 def test_an_optimiser_keeps_its_moments_where_the_parameters_are():
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.constant_schedule(1e-3)))
     mesh = imagined(2, 2, 2)
-    trained = shapes(lambda key: start(frame(model.init(key, CONFIG), CONFIG), optimiser))
+    trained = shapes(lambda key: start(LanguageModel(decoder.init(key, CONFIG), CONFIG), optimiser))
     found = spec_by_name(trained, mesh)
     matrices = {name: spec for name, spec in found.items() if name.startswith(".parameters")}
     for name, spec in matrices.items():
@@ -165,7 +164,7 @@ def test_an_optimiser_keeps_its_moments_where_the_parameters_are():
 
 def test_moments_of_another_shape_than_their_parameter_are_on_every_device():
     optimiser = optax.adafactor(1e-3, min_dim_size_to_factor=4)
-    trained = shapes(lambda key: start(frame(model.init(key, CONFIG), CONFIG), optimiser))
+    trained = shapes(lambda key: start(LanguageModel(decoder.init(key, CONFIG), CONFIG), optimiser))
     found = spec_by_name(trained, imagined(2, 2, 2))
     factored = {name: spec for name, spec in found.items() if ".v_row" in name or ".v_col" in name}
     assert factored
@@ -173,7 +172,7 @@ def test_moments_of_another_shape_than_their_parameter_are_on_every_device():
 
 
 def test_adapters_lie_beside_the_matrices_they_change():
-    adapters = shapes(lambda key: init_adapters(key, model.init(key, CONFIG), lora(2)))
+    adapters = shapes(lambda key: init_adapters(key, decoder.init(key, CONFIG), lora(2)))
     assert spec_by_name(adapters, imagined(2, 2, 2)) == {
         "['qkv'][0]": P(None, "fsdp"),
         "['qkv'][1]": P(None, None, "tensor"),
@@ -196,7 +195,7 @@ def test_a_memory_is_split_by_rows_and_what_does_not_divide_stays_whole():
 
 
 def test_axes_of_size_one_are_not_named():
-    params = shapes(lambda key: model.init(key, CONFIG))
+    params = shapes(lambda key: decoder.init(key, CONFIG))
     assert set(spec_by_name(params, imagined(8, 1, 1)).values()) == {P()}
 
 

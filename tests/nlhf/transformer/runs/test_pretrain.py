@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
-from nlhf.transformer.model import likelihood
+from nlhf.transformer.model import decoder, likelihood
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.responses import length
 from nlhf.transformer.runs.pretrain import encode_texts, pretrain
@@ -37,7 +36,7 @@ def test_texts_begin_and_end():
 def test_the_loss_falls_towards_what_the_language_has():
     tokenizer = byte_tokenizer()
     texts = encode_texts(["abab" * (1 + index % 3) for index in range(24)], tokenizer, 14)
-    start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), model.init(jax.random.key(0), CONFIG))
+    start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), decoder.init(jax.random.key(0), CONFIG))
     before = mean_loss(start, texts)
     params, losses = pretrain(start, CONFIG, texts, num_steps=100, batch=8, learning_rate=1e-2)
     np.testing.assert_allclose(losses[0], before, atol=0.1)

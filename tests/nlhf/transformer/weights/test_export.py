@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.weights.export import save_model
 from nlhf.transformer.weights.load import load_model
@@ -24,7 +24,7 @@ def sizes(**changes):
 
 def random_parameters(config, dtype=np.float32, seed=0):
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), config))
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), config))
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), dtype), shapes)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.model import decoder as model
+from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.weights.layout import Source, assemble, expected_shapes, half_split, take_apart
 
@@ -35,7 +35,7 @@ def source(config=CONFIG, **settings):
 def test_every_entry_is_where_the_model_looks_for_it():
     tensors, given = source()
     params = assemble(given, CONFIG)
-    wanted = jax.eval_shape(lambda: model.init(jax.random.key(0), CONFIG))
+    wanted = jax.eval_shape(lambda: decoder.init(jax.random.key(0), CONFIG))
     assert jax.tree.map(lambda a, b: a.shape == b.shape, params, wanted)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, wanted)
     layer, layers = "model.layers.1.", params["layers"]
