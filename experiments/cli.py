@@ -7,6 +7,7 @@ process holds the output folder; 130 interrupted; 141 the reader of a pipe went 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import os
 import sys
@@ -19,10 +20,58 @@ import tyro
 
 from experiments import commands
 
-DESCRIPTION = """Nash learning from human feedback: solve preference games, judge claims, reproduce figures.
+DESCRIPTION = """Nash learning from human feedback: solve preference games, test claims, reproduce figures.
 
-Exit codes: 0 done, 1 failed, 2 the input breaks a rule, 3 the output folder is in use. `nlhf --version`
-prints the version."""
+Type `nlhf COMMAND --help` for the options of a command with examples, `nlhf --version` for the version.
+
+Exit codes: 0 done, 1 failed, 2 the input breaks a rule, 3 the output folder is in use."""
+
+
+MODULES = {
+    commands.Solve: "experiments.solve.command",
+    commands.Check: "experiments.check.command",
+    commands.Reproduce: "experiments.figures.command",
+    commands.Games: "experiments.solve.games",
+    commands.Train: "experiments.language_models.train",
+    commands.Sample: "experiments.language_models.sample",
+    commands.Evaluate: "experiments.language_models.evaluate",
+    commands.Export: "experiments.language_models.export",
+    commands.Bench: "experiments.bench.command",
+}
+
+EXAMPLES = {
+    "solve": """\
+  nlhf solve votes.csv --beta 0                   the exact Nash policy of a file of comparisons
+  nlhf solve rock_paper_scissors                  a built-in game; nlhf games lists them
+  nlhf solve votes.csv --algorithm egpo --steps 500
+  nlhf solve votes.csv --algorithm my_file:my_method""",
+    "check": """\
+  nlhf check                                      every row of the ledger, a few minutes
+  nlhf check --claim egpo.kl                      one row
+  nlhf check --algorithm egpo --game votes.csv    its claims on your own game
+  nlhf check --algorithm my_file:my_method        the claims of your own algorithm""",
+    "reproduce": """\
+  nlhf reproduce --list
+  nlhf reproduce convergence --quick
+  nlhf reproduce convergence --quick --add my_file:my_method
+  nlhf reproduce convergence --redraw             draw the stored result again""",
+    "games": """\
+  nlhf games --json""",
+    "train": """\
+  nlhf train --algorithm nash_md --steps 100 --out results/nash-md
+  nlhf train --data prompts.jsonl --judge python:my_file:my_judge
+  nlhf train --model results/nash-md/base --algorithm egpo --out results/egpo
+  nlhf train --preset tiny --algorithm my_file:my_method --steps 20""",
+    "sample": """\
+  nlhf sample results/train --reference --responses 2
+  nlhf sample results/train --prompt "One day, a girl" --temperature 0""",
+    "evaluate": """\
+  nlhf evaluate results/nash-md results/egpo --out results/compared""",
+    "export": """\
+  nlhf export results/train hf_model              a folder for transformers""",
+    "bench": """\
+  nlhf bench tabular --quick""",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # closed before we started
             sys.stdout.flush()
     except SystemExit as stop:  # the parser's: 0 after --help, 2 after a usage error
+        if not stop.code and words[0] in EXAMPLES:
+            print(f"\nExamples:\n\n{EXAMPLES[words[0]]}")
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):
@@ -95,52 +146,15 @@ def _run(words: list[str]) -> int:
         return 0
     if words[:1] != ["bench"]:  # what is timed is what users run
         widen_pool()
-    config = (tyro.conf.FlagCreatePairsOff,)
     command: Any = tyro.cli(
         commands.Command,
         args=words,
         prog="nlhf",
         description=DESCRIPTION,
-        config=config,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
     # what a command needs is imported here, so that --help answers at once
-    if isinstance(command, commands.Reproduce):
-        from experiments.figures import command as reproduce
-
-        reproduce.main(command)
-    elif isinstance(command, commands.Solve):
-        from experiments.solve import command as solve
-
-        solve.main(command)
-    elif isinstance(command, commands.Check):
-        from experiments.check import command as check
-
-        check.main(command)
-    elif isinstance(command, commands.Games):
-        from experiments.solve import games as games_table
-
-        games_table.main(command)
-    elif isinstance(command, commands.Train):
-        from experiments.language_models import train
-
-        return train.main(command)
-    elif isinstance(command, commands.Sample):
-        from experiments.language_models import sample as sample_text
-
-        sample_text.main(command)
-    elif isinstance(command, commands.Evaluate):
-        from experiments.language_models import evaluate
-
-        evaluate.main(command)
-    elif isinstance(command, commands.Export):
-        from experiments.language_models import export
-
-        export.main(command)
-    else:
-        from experiments.bench import command as bench
-
-        bench.main(command)
-    return 0
+    return importlib.import_module(MODULES[type(command)]).main(command) or 0
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -24,7 +24,8 @@ EXTRAS = {
 def advice(error: ModuleNotFoundError) -> str | None:
     """Return how to install the module that was not found, ``None`` where no extra brings it.
 
-    >>> advice(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    >>> advice(ModuleNotFoundError("No module named 'torch'", name="torch")) is None
+    True
     """
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS or importlib.util.find_spec(package):

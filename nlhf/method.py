@@ -89,13 +89,15 @@ class Method(NamedTuple):
         return "replay" in self.parameters
 
 
-def find(name: str) -> Method:
+def find(name: str, others: tuple[str, ...] = ()) -> Method:
     """Find an algorithm by its name or its place.
 
     Args:
       name: one of ``nlhf.ALGORITHMS`` or ``nlhf.LEARNERS`` (``-`` counts as ``_``), an entry point of the
         group ``nlhf.algorithms``, or ``MODULE:NAME``, looked for in the working directory too. There stands a
         ``Method``, or a factory: of ``(step_size, beta)``, of ``(beta)``, or of arguments named as ours are.
+
+      others: more names that the caller takes, for the message about one that does not exist.
 
     Raises:
       InputError: if nothing is there, or it is no algorithm.
@@ -111,7 +113,8 @@ def find(name: str) -> Method:
         return _at(name)
     points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
     if name not in points:
-        raise InputError(f"{unknown(name, (*known, *points), 'algorithm')}; your own is MODULE:FUNCTION")
+        message = unknown(name, (*others, *known, *points), "algorithm")
+        raise InputError(f"{message}; your own is MODULE:FUNCTION")
     try:
         return _method(name, name, points[name].load())
     except (ImportError, AttributeError) as error:

@@ -4,7 +4,8 @@ A figure is a package with two modules. ``run`` has a frozen dataclass ``Config`
 dataclass ``Result`` of plain data, ``quick(config) -> Config`` and ``run(config, progress) -> Result``;
 ``plot`` has ``plot(result) -> Figure`` and ``table(result) -> str``. A single module with all six works as
 well. A ``Config`` with a field ``data`` takes the folder of ``--data``; without it the figure uses what the
-package contains. Ours lie in ``experiments.figures``; a figure of anybody else is named by its dotted module.
+package contains. One with a field ``add`` takes the places that ``--add`` gives. Ours lie in
+``experiments.figures``; a figure of anybody else is named by its dotted module.
 """
 
 from __future__ import annotations
@@ -124,10 +125,15 @@ def _load(name: str) -> Parts:
 
 def _config(module: Any, command: commands.Reproduce) -> Any:
     chosen: dict[str, Any] = {} if command.seeds is None else {"seeds": command.seeds}
+    takes = {field.name for field in dataclasses.fields(module.Config)}
     if command.data is not None:
-        if "data" not in {field.name for field in dataclasses.fields(module.Config)}:
+        if "data" not in takes:
             raise InputError(f"--data is {command.data}, but this figure reads no data; leave it out")
         chosen["data"] = str(command.data)
+    if command.add:
+        if "add" not in takes:
+            raise InputError(f"--add is {command.add[0]}, but this figure has fixed methods; leave it out")
+        chosen["add"] = command.add
     config = module.Config(**chosen)
     return module.quick(config) if command.quick else config
 
@@ -142,12 +148,12 @@ def _run(module: Any, command: commands.Reproduce) -> Any:
 
 def _stored(module: Any, command: commands.Reproduce, stored: dict[str, Any], folder: pathlib.Path) -> Any:
     """Return the result in a folder, unless the command asks for another one."""
-    if command.quick or command.seeds is not None or command.data is not None:
+    if command.quick or command.add or command.seeds is not None or command.data is not None:
         wanted = records.encode(_config(module, command))
         if wanted != stored["config"]:
             raise InputError(
                 f"{folder}: holds a run with other settings, and --redraw runs nothing; leave out --quick, "
-                "--seeds and --data, or leave out --redraw"
+                "--seeds, --data and --add, or leave out --redraw"
             )
     return records.decode(module.Result, stored["result"], f"{folder / result_folder.RESULT}: result")
 

@@ -58,8 +58,8 @@ class Run:
         for name in names:
             if os.path.lexists(self.folder / name):
                 raise InputError(
-                    f"{self.folder / name}: is there already, without a {RESULT}, so no run of ours wrote "
-                    "it; choose another --out"
+                    f"{self.folder / name}: already exists without a {RESULT}, so nlhf did not write it; "
+                    "choose another --out"
                 )
 
     def save(self) -> None:
@@ -157,7 +157,7 @@ def read_result(folder: str | os.PathLike[str]) -> dict[str, Any]:
     data = records.loads(text, str(path))
     missing = [key for key in ("kind", "config", "provenance", "result") if key not in data]
     if missing:
-        raise InputError(f"{path}: has no {missing[0]!r}, so no run of ours wrote it; choose another --out")
+        raise InputError(f"{path}: has no {missing[0]!r}, so nlhf did not write it; choose another --out")
     return data
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments import commands
-from experiments.output import result_folder, text
+from experiments.output import result_folder
 from experiments.output.provenance import digest, provenance
 from experiments.solve.solution import Solution
+from nlhf.algorithms import ALGORITHM_NAMES
 from nlhf.errors import InputError
 from tabular.game_statistics import statistics
 from tabular.preferences import PreferenceTable, load_preferences, load_reference
@@ -73,7 +74,7 @@ def _digests(command: commands.Solve) -> dict[str, str]:
     """What was solved, by content: a path may hold other data tomorrow."""
     named = command.reference != "uniform"
     return {
-        "preferences": digest(command.file),
+        "preferences": str(command.file) if _built_in(command) else digest(command.file),
         "reference": digest(command.reference) if named else command.reference,
     }
 
@@ -90,10 +91,7 @@ def check(command: commands.Solve) -> Plan:
     Raises:
       InputError: if one is out of range, or the algorithm and beta do not fit.
     """
-    known = (*commands.SOLVERS, *commands.ITERATIVE)
     name, beta = command.algorithm, command.beta
-    if name is not None and name not in known:
-        raise InputError(text.unknown(name, known, "algorithm"))
     if beta is not None and not 0 <= beta < math.inf:
         raise InputError(f"--beta is {beta:g}, but a KL coefficient is finite and >= 0; give another --beta")
     if command.steps is not None and command.steps < 1:
@@ -103,6 +101,8 @@ def check(command: commands.Solve) -> Plan:
             f"--step-size is {command.step_size:g}, but a step size is finite and > 0; give another, "
             "or leave it out"
         )
+    if name not in (None, *commands.SOLVERS):
+        name = _check_method(name, command.step_size)
     if beta is None:
         beta = 0.0 if _unregularised(name) else DEFAULT_BETA
     if name is None:
@@ -117,6 +117,30 @@ def check(command: commands.Solve) -> Plan:
                 warnings.warn(f"{option} {value:g} has no effect: {name} stops by itself", stacklevel=2)
         return Plan(name, beta, None, None)
     return Plan(name, beta, command.steps or DEFAULT_STEPS, command.step_size)
+
+
+def _check_method(name: str, step_size: float | None) -> str:
+    """Return the name of an iterative algorithm as ours are written, a place as it is."""
+    from nlhf.method import find
+
+    _use_float64()  # before somebody's module makes arrays
+    method = find(name, others=commands.SOLVERS)
+    if method.learns:
+        raise InputError(
+            f"--algorithm is {name}, which learns from labelled comparisons, but solve answers queries for "
+            f"payoffs; take one of {', '.join((*commands.SOLVERS, *ALGORITHM_NAMES))}"
+        )
+    if step_size is not None and "step_size" not in method.parameters:
+        raise InputError(f"--step-size is {step_size:g}, but {name} takes none; leave it out")
+    return name if ":" in name else method.name
+
+
+def _use_float64() -> None:
+    # imported only where it is needed, so that a folder in use and a bad file are reported at once
+    import jax
+
+    # before any array: an equilibrium is a reference in float64 only
+    jax.config.update("jax_enable_x64", True)
 
 
 def _unregularised(name: str | None) -> bool:
@@ -194,14 +218,21 @@ def load(command: commands.Solve) -> tuple[PreferenceTable, np.ndarray]:
     Raises:
       InputError: if a file breaks a rule.
     """
-    table = load_preferences(command.file, command.prior)
-    log_ref = load_reference(command.reference, table.names)
-    # imported only now, so that a folder in use and a bad file are reported at once
-    import jax
+    if _built_in(command):
+        from experiments.solve.games import built_in
 
-    # before any array: an equilibrium is a reference in float64 only
-    jax.config.update("jax_enable_x64", True)
+        _use_float64()
+        table = built_in(command.file.name)
+    else:
+        table = load_preferences(command.file, command.prior)
+    log_ref = load_reference(command.reference, table.names)
+    _use_float64()
     return table, log_ref
+
+
+def _built_in(command: commands.Solve) -> bool:
+    """Whether a bare word is meant that is no file: then it names a game of ``nlhf games``."""
+    return command.file.name == str(command.file) and not command.file.suffix and not command.file.exists()
 
 
 def _newton(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> Nash:

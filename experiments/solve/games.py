@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from experiments import commands
 from experiments.output import records, text
+from nlhf.errors import InputError, unknown
 
+if TYPE_CHECKING:
+    from tabular.preferences import PreferenceTable
+
+PUBLISHED = "nash_md_table3"
 SEED = 0
 ACTIONS = 9  # odd, so that rock-paper-scissors has no ties; small, so that every equilibrium is proved
 PLANTED_BETA = 0.1
@@ -83,8 +88,28 @@ def build() -> tuple[Row, ...]:
 
     names, preference = published.nash_md_table3()
     rows = [_row(name, description, make()) for name, (description, make) in _families().items()]
-    rows.append(_row("nash_md_table3", f"published: {published.SOURCE}", Instance(preference), names))
+    rows.append(_row(PUBLISHED, f"published: {published.SOURCE}", Instance(preference), names))
     return tuple(rows)
+
+
+def built_in(name: str) -> PreferenceTable:
+    """Return a game of the list by its name; ``-`` counts as ``_``.
+
+    Raises:
+      InputError: if there is none of that name, and no such file either.
+    """
+    from tabular import published
+    from tabular.preferences import PreferenceTable
+
+    plain = name.replace("-", "_")
+    names, preference = published.nash_md_table3()
+    games = _families()
+    if plain in games:
+        preference = games[plain][1]().preference
+        names = tuple(map(str, range(len(preference))))
+    elif plain != PUBLISHED:
+        raise InputError(f"{name}: no such file; {unknown(name, (*games, PUBLISHED), 'built-in game')}")
+    return PreferenceTable(names, np.asarray(preference), None, 1.0)
 
 
 def report(rows: tuple[Row, ...]) -> str:

@@ -55,7 +55,7 @@ def save_model(
             raise InputError(f"{folder}: would hold two files of the name {name}; leave one out")
     tensors = take_apart(params, config)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise InputError(f"{folder}: is there already and not an empty folder; choose another name")
+        raise InputError(f"{folder}: already exists and is not empty; choose another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

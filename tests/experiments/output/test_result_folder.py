@@ -135,7 +135,7 @@ def test_the_result_is_renamed_first(tmp_path, monkeypatch):
 def test_a_file_that_no_run_wrote_is_not_replaced(tmp_path):
     (tmp_path / "table.txt").write_text("precious")
     with result_folder.claim(tmp_path) as run:
-        with pytest.raises(InputError, match=r"table.txt: is there already, without a result.json"):
+        with pytest.raises(InputError, match=r"table.txt: already exists without a result.json"):
             run.begin("test", {}, ("table.txt",))
         run.files = {}
     assert names(tmp_path) == ["table.txt"]

@@ -88,11 +88,11 @@ def test_nothing_is_replaced(tmp_path):
     folder.mkdir()
     save_model(folder, random_parameters(sizes()), sizes())  # an empty one is as good as none
     before = (folder / "model.safetensors").read_bytes()
-    with pytest.raises(InputError, match="is there already and not an empty folder"):
+    with pytest.raises(InputError, match="already exists and is not empty"):
         save_model(folder, random_parameters(sizes(), seed=1), sizes())
     assert (folder / "model.safetensors").read_bytes() == before
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         save_model(tmp_path / "link", random_parameters(sizes()), sizes())
 
 
