@@ -35,6 +35,7 @@ def unknown(name: str, known: Sequence[str], what: str) -> str:
     "'egop' is not an algorithm; did you mean egpo? known are egpo, omwu"
     """
     article = "an" if what[0] in "aeiou" else "a"
-    near = difflib.get_close_matches(name, [each for each in known if each != name], n=1)
+    typed = name.lower().replace("-", "_")
+    near = difflib.get_close_matches(typed, [each for each in known if each != name], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{name[:60]!r} is not {article} {what}; {hint}known are {', '.join(known)}"

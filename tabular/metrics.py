@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from nlhf import logspace
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 from tabular import bandits
 from tabular.bandits import Bandit
 from tabular.games import Game
@@ -139,7 +139,7 @@ def check_measure(name: str, log_nash: Array | None, game: Any = None) -> None:
     fitting = MDP_METRICS if isinstance(game, MDP) else fitting
     if name not in fitting:
         kind = f" of this {type(game).__name__}" if name in ALL_METRICS else ""
-        raise InputError(f"{name!r} is not a metric{kind}; give one of {', '.join(fitting)}")
+        raise InputError(unknown(name, tuple(fitting), f"metric{kind}"))
     if log_nash is None and name in NEEDS_NASH:
         raise InputError(f"{name} needs log_nash; solve the game with tabular.nash and pass it")
 

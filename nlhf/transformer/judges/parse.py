@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 from nlhf.transformer.judges.criteria import CRITERIA, Criterion
 
 KINDS = {
@@ -60,9 +60,10 @@ def parse_judge(text: str, known: Mapping[str, Criterion] = CRITERIA) -> Choice:
 def _weights(text: str, known: Mapping[str, Criterion]) -> dict[str, float]:
     weights: dict[str, float] = {}
     for part in text.split(",") if text else []:
-        name, given, number = part.strip().partition("=")
+        typed, given, number = part.strip().partition("=")
+        name = typed.replace("-", "_")
         if name not in known:
-            raise InputError(f"there is no criterion {name!r}; the known ones are {', '.join(known)}")
+            raise InputError(unknown(typed, tuple(known), "criterion"))
         if name in weights:
             raise InputError(f"the criterion {name} is named twice; give it once, with a weight")
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from nlhf.base import Static, check_number
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 from nlhf.transformer.judges.criteria import CRITERIA, Criterion
 from nlhf.transformer.judges.protocol import Judge, from_margin, host
 from nlhf.transformer.judges.text import Decode, texts
@@ -50,7 +50,7 @@ def population(
         raise InputError(f"the criteria are {list(names)}, but a population has at least one, each once")
     for name in names:
         if name not in known:
-            raise InputError(f"there is no criterion {name!r}; the known ones are {', '.join(known)}")
+            raise InputError(unknown(name, tuple(known), "criterion"))
     share = check_weights(names, np.ones(len(names)) if weights is None else weights)
     settings = Static((names, tuple(known[name] for name in names), decode))
     describe = Partial(_describe, settings)

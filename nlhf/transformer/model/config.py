@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from nlhf.base import check_number, check_whole
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 
 DTYPES = ("float32", "bfloat16", "float64")
 
@@ -132,5 +132,5 @@ def preset(name: str) -> ModelConfig:
       InputError: if the name is another one.
     """
     if name not in PRESETS:
-        raise InputError(f"preset is {name!r}, but the presets are {', '.join(PRESETS)}")
+        raise InputError(unknown(name, tuple(PRESETS), "preset"))
     return PRESETS[name]

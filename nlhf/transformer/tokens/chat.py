@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 from nlhf.transformer.tokens.tokenizer import Tokenizer
 
 Template = Callable[..., list[int]]
@@ -126,9 +126,7 @@ def find_template(name: str, tokenizer: Tokenizer) -> Template:
             return chatml
         return llama3 if "<|start_header_id|>" in tokenizer.control else plain
     if name not in TEMPLATES:
-        raise InputError(
-            f"template is {name!r}, but the templates are auto, {', '.join(TEMPLATES)}; give one"
-        )
+        raise InputError(unknown(name, ("auto", *TEMPLATES), "template"))
     return TEMPLATES[name]
 
 

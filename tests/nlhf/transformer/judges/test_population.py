@@ -125,7 +125,7 @@ def test_most_prompts_have_continuations_that_beat_each_other_in_a_circle(shared
 @pytest.mark.parametrize(
     ("criteria", "settings", "message"),
     [
-        (["humour"], {}, "no criterion 'humour'; the known ones are sentiment, diversity, dialogue"),
+        (["humour"], {}, "'humour' is not a criterion; known are sentiment, diversity, dialogue"),
         ([], {}, "at least one"),
         (["dialogue", "dialogue"], {}, "each once"),
         (["dialogue"], {"weights": [-1]}, "the weight of dialogue is -1"),

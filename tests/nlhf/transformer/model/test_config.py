@@ -47,7 +47,7 @@ def test_sizes_that_make_no_model_are_refused(changes, message):
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(InputError, match=r"preset is 'huge', but the presets are tiny, small"):
+    with pytest.raises(InputError, match=r"'huge' is not a preset; known are tiny, small"):
         preset("huge")
 
 

@@ -91,7 +91,7 @@ def test_a_template_is_found_by_name_or_by_its_control_tokens():
     assert find_template("auto", LLAMA) is llama3
     assert find_template("auto", BYTES) is plain
     assert all(find_template(name, BYTES) is template for name, template in TEMPLATES.items())
-    with pytest.raises(InputError, match="template is 'jinja'"):
+    with pytest.raises(InputError, match="'jinja' is not a template; known are auto"):
         find_template("jinja", BYTES)
 
 
