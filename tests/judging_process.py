@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import preferences
-from nlhf.transformer.judges.service import service
+from nlhf.transformer.judges.service import from_function
+from nlhf.transformer.judges.voting import population
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
@@ -49,7 +49,7 @@ decode = byte_tokenizer().decode
 if kind == "population":
     judge = population(["diversity", "short_words"], decode)
 else:
-    judge = service(function, decode, retries=0, backoff=0.0)
+    judge = from_function(function, decode, retries=0, backoff=0.0)
 
 
 def outcome(call):

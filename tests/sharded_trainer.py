@@ -75,7 +75,7 @@ def train(text, options):
     from nlhf.base import Oracle
     from nlhf.replay import buffer
     from nlhf.transformer.data import order
-    from nlhf.transformer.judges.table import table
+    from nlhf.transformer.judges.lookup import table
     from nlhf.transformer.model import decoder, sharding
     from nlhf.transformer.model.config import ModelConfig
     from nlhf.transformer.model.lora import lora

@@ -13,7 +13,7 @@ import optax
 
 from experiments.bench.transformer_peers import prompts
 from nlhf.transformer.model import decoder
-from nlhf.transformer.model.attention import attend_prompt, prompt_context, turn
+from nlhf.transformer.model.attention import apply_rotary, attend_prompt, prompt_context
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.weights.load import load_model
 
@@ -34,7 +34,10 @@ def hidden(params: Any, config: ModelConfig, tokens: Array) -> Array:
         normed = decoder.norm(x, layer["attention_norm"], config)
         heads = jnp.einsum("bsd,dhgw->bshgw", normed, layer["qkv"])
         query, key, value = heads[..., : config.group, :], heads[..., config.group, :], heads[..., -1, :]
-        query, key = turn(query, context.angles), turn(key[..., None, :], context.angles)[..., 0, :]
+        query, key = (
+            apply_rotary(query, context.angles),
+            apply_rotary(key[..., None, :], context.angles)[..., 0, :],
+        )
         mixed, _ = attend_prompt(context, None, query, key, value)
         x = x + jnp.einsum("bshgw,hgwd->bsd", mixed, layer["out"])
         normed = decoder.norm(x, layer["mlp_norm"], config)

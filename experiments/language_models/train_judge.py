@@ -54,15 +54,15 @@ def build_judge(text: str, base: Base, answers: pathlib.Path | None = None) -> t
       InputError: if there is no such judge, or it does not read this model's tokens.
     """
     from nlhf.transformer.judges import pairwise_model, reward_model
-    from nlhf.transformer.judges.population import population
-    from nlhf.transformer.judges.service import service
+    from nlhf.transformer.judges.service import from_function
+    from nlhf.transformer.judges.voting import population
 
     choice = find_judge(text)
     decode = base.tokenizer.decode
     if choice.kind == "population":
         return population(tuple(choice.weights), decode, weights=list(choice.weights.values())), False
     if choice.kind == "python":
-        return service(find_function(choice.place), decode, name=choice.place, cache=answers), False
+        return from_function(find_function(choice.place), decode, name=choice.place, cache=answers), False
     params, config = load_judge(pathlib.Path(choice.place), choice.kind, base)
     maker = reward_model if choice.kind == "reward" else pairwise_model
     return maker.judge(params, config), True

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from nlhf.base import Comparisons, Feedback, Oracle, Policy, check_number, check_whole
+from nlhf.errors import InputError
 from nlhf.transformer.judges.protocol import Judge, duel_preference, preferences
-from nlhf.transformer.model.sampler import sample
-from nlhf.transformer.policy import LanguageModel, components
+from nlhf.transformer.policy import LanguageModel, sample
 from nlhf.transformer.responses import Responses, check_prompts
 
 Array = jax.Array
@@ -41,7 +42,7 @@ class _Settings(NamedTuple):
 def sampled_oracle(
     model: LanguageModel,
     judge: Judge,
-    prompts: Prompts,
+    prompts: Prompts | Array,
     *,
     num_responses: int = 4,
     length: int,
@@ -62,8 +63,8 @@ def sampled_oracle(
 
     Args:
       model: whose policies are asked about.
-      judge: whom to ask.
-      prompts: of this step.
+      judge: whom to ask; see ``nlhf.transformer.judges``.
+      prompts: of this step; an array ``[B, P]`` of left-padded ids is numbered from 0.
       num_responses: K >= 2 of a payoff.
       length: R, tokens a response at most.
       end: id of the token that ends a response.
@@ -73,14 +74,21 @@ def sampled_oracle(
       soft_labels: whether a duel's label is the judge's probability, or 0 or 1 drawn with it.
 
     Raises:
-      InputError: if a number is out of range, if the judge cannot answer about all that the model may write,
-        or if the prompts are not left-padded ids that leave room for the response; traced values, and
-        prompts on the devices of several processes, pass unchecked.
+      InputError: if a number is out of range, the judge is no ``Judge`` or cannot answer about all that the
+        model may write, or the prompts are not left-padded ids that leave room for the response; traced
+        values, and prompts on the devices of several processes, pass unchecked.
     """
     length = check_whole("length", length)
     check_number("temperature", temperature)
     if top_p is not None:
         check_number("top_p", top_p, high=1.0, open_low=True)
+    if not isinstance(judge, Judge):
+        raise InputError(
+            f"the judge is a {type(judge).__name__}, not a Judge; wrap a function of (prompt, first, second) "
+            "texts as transformer.judges.from_function(function, tokenizer.decode)"
+        )
+    if not isinstance(prompts, Prompts):
+        prompts = Prompts(jnp.asarray(prompts, jnp.int32), jnp.arange(np.shape(prompts)[0], dtype=jnp.int32))
     check_prompts(prompts.tokens, length, model.config.vocabulary, model.config.context)
     if judge.check is not None:
         judge.check(model.config.vocabulary, length, end)
@@ -110,8 +118,8 @@ class _Asked(NamedTuple):
 def _draw(asked: _Asked, key: Array, policy: Policy, num: int) -> Responses:
     return sample(
         key,
-        components(asked.model, policy),
-        asked.model.config,
+        asked.model,
+        policy,
         asked.prompts.tokens,
         num_responses=num,
         length=asked.settings.length,

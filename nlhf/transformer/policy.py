@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from nlhf.base import Policy
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
-from nlhf.transformer.model import likelihood
+from nlhf.transformer.model import likelihood, sampler
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.model.lora import Lora, merge
 from nlhf.transformer.responses import Responses
@@ -70,6 +70,20 @@ def components(model: LanguageModel, policy: Policy) -> tuple[likelihood.Compone
             "begin with transformer.start(...)"
         )
     return ((weights(model, policy), 1.0),)
+
+
+def sample(key: Array, model: LanguageModel, policy: Policy, prompts: Array, **settings: Any) -> Responses:
+    """Draw K responses to each prompt from a policy, ``[B, K]``.
+
+    Args:
+      prompts: ``[B, P]`` ids, left-padded with -1.
+      **settings: ``length`` and, as in ``model.sampler.sample``, ``num_responses``, ``temperature``,
+        ``top_k``, ``top_p`` and ``end``.
+
+    Raises:
+      InputError: if the prompts are no ids of the model, or a setting is out of range.
+    """
+    return sampler.sample(key, components(model, policy), model.config, prompts, **settings)
 
 
 def token_log_prob(model: LanguageModel, policy: Policy, responses: Responses) -> Array:

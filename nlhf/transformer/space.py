@@ -29,8 +29,7 @@ from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
 from nlhf.transformer.descent import gradient, in_slices, move
 from nlhf.transformer.model.lora import init_adapters
-from nlhf.transformer.model.sampler import sample
-from nlhf.transformer.policy import REFERENCE, LanguageModel, components, sequence_log_prob, token_log_prob
+from nlhf.transformer.policy import REFERENCE, LanguageModel, sample, sequence_log_prob, token_log_prob
 from nlhf.transformer.responses import Responses, check_responses, pair, readable
 
 Array = jax.Array
@@ -341,8 +340,8 @@ def _calibration_draws(
     """One response of the calibration policy to the prompt of each row, ``[N, 1]``."""
     return sample(
         key,
-        components(model, calibration.policy),
-        model.config,
+        model,
+        calibration.policy,
         both.prompt[:, 0],
         num_responses=1,
         length=both.tokens.shape[-1],

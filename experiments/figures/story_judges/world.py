@@ -21,8 +21,8 @@ from nlhf.transformer import space as spaces
 from nlhf.transformer.data.encode import encode_prompts
 from nlhf.transformer.data.order import indices, permutation
 from nlhf.transformer.data.stories import story
-from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import Judge, preferences
+from nlhf.transformer.judges.voting import population
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import REFERENCE, LanguageModel, components

@@ -66,7 +66,7 @@ class _Settings(NamedTuple):
     position_swap: bool
 
 
-def service(
+def from_function(
     function: Function,
     decode: Decode,
     *,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from nlhf.errors import InputError
 from nlhf.transformer.model import decoder
-from nlhf.transformer.model.config import ModelConfig, wide
+from nlhf.transformer.model.config import ModelConfig, accumulation_dtype
 
 Array = jax.Array
 Parameters = Any
@@ -40,7 +40,7 @@ def init(key: Array, config: ModelConfig, trunk: Parameters = None, num_new: int
     Raises:
       InputError: if the trunk's embedding is not that of the config.
     """
-    read_out = jnp.zeros(config.width, wide(config))
+    read_out = jnp.zeros(config.width, accumulation_dtype(config.dtype))
     if trunk is None:
         return {"trunk": decoder.init(key, reader_config(config, num_new)), "read_out": read_out}
     embedding = trunk["embedding"]
@@ -77,7 +77,7 @@ def read(params: Parameters, config: ModelConfig, tokens: Array, place: Array) -
         )
     states = decoder.hidden(params["trunk"], config, tokens)
     at = jnp.take_along_axis(states, place[:, None, None], axis=1)[:, 0]
-    precise = wide(config)
+    precise = accumulation_dtype(config.dtype)
     return at.astype(precise) @ params["read_out"].astype(precise)
 
 

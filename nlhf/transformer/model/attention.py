@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nlhf.transformer.model.config import ModelConfig, precise, wide
+from nlhf.transformer.model.config import ModelConfig, accumulation_dtype
 
 Array = jax.Array
 
@@ -51,14 +51,14 @@ def angles(config: ModelConfig, positions: Array) -> tuple[Array, Array]:
       config: for the frequencies ``theta^(-2i/Dh)``.
       positions: ``[B, S]``.
     """
-    dtype = wide(config)
+    dtype = accumulation_dtype(config.dtype)
     exponents = jnp.arange(0, config.head_width, 2, dtype=dtype) / config.head_width
     frequencies = jnp.asarray(config.rope_theta, dtype) ** -exponents
     angle = positions.astype(dtype)[..., None] * frequencies[None, None]
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def turn(x: Array, angle: tuple[Array, Array]) -> Array:
+def apply_rotary(x: Array, angle: tuple[Array, Array]) -> Array:
     """Rotate the pairs ``(x_i, x_{i + Dh/2})`` of every head.
 
     Args:
@@ -78,7 +78,7 @@ def prompt_context(config: ModelConfig, tokens: Array) -> Context:
     return Context(angles(config, positions), present)
 
 
-def rotary(config: ModelConfig, prompt: Array, tokens: Array) -> Context:
+def branch_context(config: ModelConfig, prompt: Array, tokens: Array) -> Context:
     """Context of rows of one prompt and K responses, which all go on from its last position.
 
     Args:
@@ -104,7 +104,7 @@ def _softmax(scores: list[Array], seen: list[Array], width: int) -> list[Array]:
     return list(jnp.split(joint, [masked[0].shape[-1]], axis=-1))
 
 
-def _mix(scores: Array, seen: Array, values: Array) -> tuple[Array, Array, Array]:
+def _partial_softmax(scores: Array, seen: Array, values: Array) -> tuple[Array, Array, Array]:
     """Largest score, sum of exponentials and their sum of values, by row: what a softmax in parts is made of.
 
     Args:
@@ -124,7 +124,8 @@ def _scores(query: Array, key: Array) -> Array:
 
     The axes in front stay apart: one that merged prompts and heads could not be split over a mesh by both.
     """
-    scores = jnp.einsum("...mw,...sw->...ms", query, key, preferred_element_type=precise(query.dtype))
+    dtype = accumulation_dtype(query.dtype)
+    scores = jnp.einsum("...mw,...sw->...ms", query, key, preferred_element_type=dtype)
     return scores * query.shape[-1] ** -0.5  # here, as in decoding: in bfloat16 the factor itself is rounded
 
 
@@ -147,7 +148,7 @@ def attend_prompt(
     position = jnp.arange(size)
     causal = jnp.tile(position, group)[:, None] >= position[None]
     seen = causal[None, None] & context.prompt[:, None, None]
-    _, total, mixed = _mix(_scores(rows, keys), seen, values)
+    _, total, mixed = _partial_softmax(_scores(rows, keys), seen, values)
     mixed = (mixed / total).astype(value.dtype).reshape(num, kv_heads, group, size, width)
     return mixed.transpose(0, 3, 1, 2, 4), (keys, values)
 
@@ -158,7 +159,7 @@ def attend_branches(
     """Attention in rows of one prompt and K responses: each response sees the prompt and its own past.
 
     Args:
-      context: as ``rotary`` makes it.
+      context: as ``branch_context`` makes it.
       cache: not read.
       query: ``[B, P + K R, KV, G, Dh]``.
       key: ``[B, P + K R, KV, Dh]``.
@@ -175,24 +176,24 @@ def attend_branches(
         each[:, width:].reshape(num, branches, length, kv_heads, head_width).transpose(0, 3, 1, 2, 4)
         for each in (key, value)
     ]
-    to_prompt = _mix(
+    to_prompt = _partial_softmax(
         _scores(rows.reshape(num, kv_heads, -1, head_width), shared[0]),
         context.prompt[:, None, None],
         shared[1],
     )
     position = jnp.arange(length)
     causal = jnp.tile(position, group)[:, None] >= position[None]
-    to_own = _mix(
+    to_own = _partial_softmax(
         _scores(rows.reshape(num, kv_heads, branches, group * length, head_width), own[0]),
         causal[None, None, None] & context.tokens[:, None, :, None],
         own[1],
     )
-    mixed = _joined(rows.shape[:-1], to_prompt, to_own).astype(value.dtype)
+    mixed = _combine(rows.shape[:-1], to_prompt, to_own).astype(value.dtype)
     mixed = mixed.transpose(0, 2, 4, 1, 3, 5).reshape(num, branches * length, kv_heads, group, head_width)
     return jnp.concatenate([mixed_prompt, mixed], axis=1), None
 
 
-def _joined(shape: tuple[int, ...], *parts: tuple[Array, Array, Array]) -> Array:
+def _combine(shape: tuple[int, ...], *parts: tuple[Array, Array, Array]) -> Array:
     """Softmax over all parts together, from each part's own largest score, sum and mixture."""
     flat = [tuple(each.reshape(*shape, each.shape[-1]) for each in part) for part in parts]
     largest = functools.reduce(jnp.maximum, [part[0] for part in flat])
@@ -255,7 +256,7 @@ def attend_step(
         )
         for kept, new in zip(cache.tokens, (key, value), strict=True)
     )
-    dtype = precise(query.dtype)
+    dtype = accumulation_dtype(query.dtype)
     rows = query.reshape(num * branches, kv_heads, group, width)
     to_prompt = jnp.einsum("bkhgw,bhpw->bkhgp", query, cache.prompt[0], preferred_element_type=dtype)
     to_own = jnp.einsum("nhgw,nhsw->nhgs", rows, keys, preferred_element_type=dtype)

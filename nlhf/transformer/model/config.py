@@ -93,13 +93,8 @@ def num_parameters(config: ModelConfig) -> int:
     return config.layers * per_layer + embeddings + config.width
 
 
-def wide(config: ModelConfig) -> jnp.dtype:
-    """Dtype of norms, softmax and log-probabilities: the computation's, but float32 at least."""
-    return precise(config.dtype)
-
-
-def precise(dtype: Any) -> jnp.dtype:
-    """Return float64 for float64, else float32."""
+def accumulation_dtype(dtype: Any) -> jnp.dtype:
+    """Dtype of sums, norms, softmax and log-probabilities in a computation of ``dtype``: float32 at least."""
     return jnp.dtype(jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32)
 
 

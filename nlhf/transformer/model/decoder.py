@@ -26,14 +26,14 @@ import jax.numpy as jnp
 from nlhf.transformer.model.attention import (
     Cache,
     StepContext,
+    apply_rotary,
     attend_branches,
     attend_prompt,
     attend_step,
+    branch_context,
     prompt_context,
-    rotary,
-    turn,
 )
-from nlhf.transformer.model.config import ModelConfig, wide
+from nlhf.transformer.model.config import ModelConfig, accumulation_dtype
 from nlhf.transformer.model.matmul import KEPT, product, wide_product
 from nlhf.transformer.model.sharding import constrain
 
@@ -64,8 +64,8 @@ class Block(nn.Module):
         if c.qk_norm:
             query = norm(query, self.param("query_norm", nn.initializers.ones, (c.head_width,)), c)
             key = norm(key, self.param("key_norm", nn.initializers.ones, (c.head_width,)), c)
-        query = turn(query, context.angles)
-        key = turn(key[..., None, :], context.angles)[..., 0, :]
+        query = apply_rotary(query, context.angles)
+        key = apply_rotary(key[..., None, :], context.angles)[..., 0, :]
         mixed, cache = self.attend(context, cache, query, key, value)
         back = nn.initializers.lecun_normal(in_axis=(0, 1, 2), out_axis=3)
         out = self.param("out", back, (c.kv_heads, c.group, c.head_width, c.width))
@@ -75,7 +75,7 @@ class Block(nn.Module):
         gate_up = self.param("gate_up", spread, (c.width, 2, c.hidden))
         both = product("bsd,dnf->bsnf", normed, gate_up)
         both = constrain(both, "rows", None, None, "hidden")
-        precise = both.astype(wide(c))
+        precise = both.astype(accumulation_dtype(c.dtype))
         hidden = (jax.nn.silu(precise[..., 0, :]) * precise[..., 1, :]).astype(dtype)
         down = self.param("down", nn.initializers.lecun_normal(), (c.hidden, c.width))
         return constrain(x + product("bsf,fd->bsd", hidden, down), "rows"), cache
@@ -131,7 +131,7 @@ def norm(x: Array, weight: Array, config: ModelConfig) -> Array:
       weight: ``[D]``.
       config: for ε and the dtypes.
     """
-    precise = x.astype(wide(config))
+    precise = x.astype(accumulation_dtype(config.dtype))
     scale = jax.lax.rsqrt(jnp.mean(precise**2, axis=-1, keepdims=True) + config.norm_epsilon)
     return (precise * scale).astype(x.dtype) * weight.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
@@ -150,7 +150,7 @@ def init(key: Array, config: ModelConfig) -> Parameters:
     tokens = jnp.zeros((1, 1), jnp.int32)
     context = prompt_context(config, tokens)
     variables = Decoder(config, attend_prompt).init(key, tokens, None, context)
-    return jax.tree.map(lambda leaf: leaf.astype(wide(config)), variables["params"])
+    return jax.tree.map(lambda leaf: leaf.astype(accumulation_dtype(config.dtype)), variables["params"])
 
 
 def hidden(params: Parameters, config: ModelConfig, tokens: Array) -> Array:
@@ -205,7 +205,7 @@ def branch_hidden(params: Parameters, config: ModelConfig, prompt: Array, tokens
     """
     (num, width), (_, branches, length) = prompt.shape, tokens.shape
     row = jnp.concatenate([prompt, tokens.reshape(num, -1)], axis=1)
-    context = rotary(config, prompt, tokens)
+    context = branch_context(config, prompt, tokens)
     states, _ = Decoder(config, attend_branches).apply({"params": params}, row, None, context)
     first = jnp.broadcast_to(states[:, None, width - 1 : width], (num, branches, 1, config.width))
     rest = states[:, width:].reshape(num, branches, length, config.width)[:, :, :-1]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nlhf.transformer.model import decoder
-from nlhf.transformer.model.config import ModelConfig, wide
+from nlhf.transformer.model.config import ModelConfig, accumulation_dtype
 from nlhf.transformer.model.sharding import constrain, row_parts
 from nlhf.transformer.responses import Responses
 
@@ -98,7 +98,7 @@ def mixture_logits(
     scores = [decoder.logits(head, config, each) for head, each in zip(heads, states, strict=True)]
     if len(scores) == 1:
         return scores[0]
-    dtype = wide(config)
+    dtype = accumulation_dtype(config.dtype)
     # each is normalised by itself first only in so far as a constant a position is not: it cancels
     return sum(
         (jnp.asarray(weight, dtype) * score for weight, score in zip(weights, scores, strict=True)),

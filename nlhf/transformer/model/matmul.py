@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from nlhf.transformer.model.config import precise
+from nlhf.transformer.model.config import accumulation_dtype
 
 Array = jax.Array
 KEPT = "product"
@@ -47,7 +47,7 @@ def _product(equation: str, widened: bool, x: Array, weight: Array) -> Array:
 
 
 def _einsum(equation: str, first: Array, second: Array) -> Array:
-    return jnp.einsum(equation, first, second, preferred_element_type=precise(first.dtype))
+    return jnp.einsum(equation, first, second, preferred_element_type=accumulation_dtype(first.dtype))
 
 
 def _forward(equation: str, widened: bool, x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:

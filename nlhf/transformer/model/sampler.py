@@ -19,7 +19,7 @@ from nlhf.base import check_number, check_whole
 from nlhf.errors import InputError
 from nlhf.transformer.model import decoder
 from nlhf.transformer.model.attention import Cache, step_context
-from nlhf.transformer.model.config import ModelConfig, wide
+from nlhf.transformer.model.config import ModelConfig, accumulation_dtype
 from nlhf.transformer.model.likelihood import Component, mixture_logits
 from nlhf.transformer.model.token_filters import draw, weigh
 from nlhf.transformer.responses import PAD, Responses, check_prompts
@@ -69,7 +69,7 @@ def sample(
     num, size = check_whole("num_responses", num_responses), check_whole("length", length)
     _check(components, config, prompt, size, temperature, top_k, top_p, end)
     plain = top_k is None and top_p is None and isinstance(temperature, int | float) and temperature == 1
-    dtype = wide(config)
+    dtype = accumulation_dtype(config.dtype)
     return _sample(
         key,
         tuple((params, jnp.asarray(weight, dtype)) for params, weight in components),
@@ -154,7 +154,7 @@ def _sample(
     start = _Loop(
         jnp.zeros((), jnp.int32),
         jnp.full((*shape, length), PAD, jnp.int32),
-        jnp.zeros(shape, wide(config)),
+        jnp.zeros(shape, accumulation_dtype(config.dtype)),
         jnp.zeros(shape, bool),
         None,
     )

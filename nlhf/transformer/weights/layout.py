@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf.errors import InputError
-from nlhf.transformer.model.config import ModelConfig, wide
+from nlhf.transformer.model.config import ModelConfig, accumulation_dtype
 
 IGNORED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # a table that older files carry
 HEAD = "lm_head.weight"
@@ -141,7 +141,7 @@ def assemble(source: Source, config: ModelConfig) -> dict[str, Any]:
       InputError: if tensors are missing, not expected, of another shape or not finite.
     """
     check_tensors(source, config)
-    dtype = np.dtype(wide(config))
+    dtype = np.dtype(accumulation_dtype(config.dtype))
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError("dtype is 'float64', but JAX has 64-bit numbers switched off; set JAX_ENABLE_X64=1")
 

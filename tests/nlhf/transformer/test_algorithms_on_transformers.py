@@ -18,7 +18,7 @@ from nlhf import ALGORITHMS, LEARNERS
 from nlhf.errors import InputError
 from nlhf.replay import buffer
 from nlhf.transformer.enumerable import language_oracle
-from nlhf.transformer.judges.table import table as table_judge
+from nlhf.transformer.judges.lookup import table as table_judge
 from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import LanguageModel
 from nlhf.transformer.responses import Responses

@@ -20,7 +20,7 @@ from nlhf.base import Feedback
 from nlhf.policies import Mixture, Trained
 from nlhf.targets import explicit
 from nlhf.transformer import oracle as oracle_module
-from nlhf.transformer.judges.table import table as table_judge
+from nlhf.transformer.judges.lookup import table as table_judge
 from nlhf.transformer.model.lora import init_adapters, lora, merge
 from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import REFERENCE, LanguageModel

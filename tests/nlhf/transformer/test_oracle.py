@@ -10,8 +10,8 @@ from jax.tree_util import Partial
 from nlhf import losses
 from nlhf.errors import InputError
 from nlhf.policies import Mixture, Trained
+from nlhf.transformer.judges.lookup import table as table_judge
 from nlhf.transformer.judges.protocol import Judge
-from nlhf.transformer.judges.table import table as table_judge
 from nlhf.transformer.model import sampler
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle

@@ -1,6 +1,5 @@
 """Rows become arrays of fixed shape: padding, ends, lengths, sides, and what is counted."""
 
-import doctest
 import gzip
 import json
 
@@ -9,7 +8,6 @@ import pytest
 
 from nlhf.datasets import check_labels
 from nlhf.errors import InputError
-from nlhf.transformer.data import encode as data
 from nlhf.transformer.data.encode import bucket, encode_comparisons, encode_prompts, pad_left, pad_right, trim
 from nlhf.transformer.data.files import load
 from nlhf.transformer.data.rows import check_prompt
@@ -205,7 +203,3 @@ def test_answers_to_questions_as_comparisons(shared):
     assert found.report.kept == 2100
     ties = sum(pair["p"] == 0.5 for pair in pairs)
     assert (found.data.prefer_first == 0.5).sum() == ties
-
-
-def test_the_examples_in_docstrings_run():
-    assert doctest.testmod(data).failed == 0

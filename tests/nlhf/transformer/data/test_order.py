@@ -1,7 +1,5 @@
 """The order of data: every example once an epoch, resumed from a number, shared out over processes."""
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,7 +89,3 @@ def test_orders_cannot_be_written_to():
 def test_numbers_outside_their_range(wrong, message):
     with pytest.raises(InputError, match=message):
         indices(**{"seed": 0, "position": 0, "size": 5, "batch": 4, **wrong})
-
-
-def test_the_examples_in_docstrings_run():
-    assert doctest.testmod(order).failed == 0

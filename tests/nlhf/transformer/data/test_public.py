@@ -1,6 +1,5 @@
 """Public data by short names: rows of their shapes become ours; nothing is fetched unless asked."""
 
-import doctest
 import fnmatch
 import json
 
@@ -9,7 +8,6 @@ import pyarrow.parquet
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.data import public as known_data
 from nlhf.transformer.data.files import load
 from nlhf.transformer.data.public import KNOWN, choices, download, known, ratings
 
@@ -155,7 +153,3 @@ def test_downloads_that_fail_are_one_line(tmp_path, monkeypatch):
     hub(monkeypatch, tmp_path, None)
     with pytest.raises(InputError, match=r"cannot be fetched \(no network\); fetch it by hand$"):
         download("hh-harmless", tmp_path)
-
-
-def test_the_examples_in_docstrings_run():
-    assert doctest.testmod(known_data).failed == 0

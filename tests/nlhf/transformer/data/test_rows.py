@@ -1,13 +1,11 @@
 """Every row that breaks a rule is named; every convention comes out in one normal form."""
 
-import doctest
 import json
 
 import numpy as np
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.data import rows
 from nlhf.transformer.data.rows import RowError, check_preference, check_prompt
 
 
@@ -204,7 +202,3 @@ def test_prompts():
 def test_bad_prompts(row, message):
     with pytest.raises(RowError, match=message):
         check_prompt(row)
-
-
-def test_the_examples_in_docstrings_run():
-    assert doctest.testmod(rows).failed == 0

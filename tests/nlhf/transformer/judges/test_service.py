@@ -9,7 +9,7 @@ import pytest
 from nlhf.errors import InputError
 from nlhf.transformer.judges import protocol
 from nlhf.transformer.judges.protocol import JudgeError
-from nlhf.transformer.judges.service import service
+from nlhf.transformer.judges.service import from_function
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
@@ -50,7 +50,7 @@ def wanted(rows):
 
 
 def quick(function, **settings):
-    return service(function, DECODE, **{"backoff": 0.0, "timeout": 5.0, **settings})
+    return from_function(function, DECODE, **{"backoff": 0.0, "timeout": 5.0, **settings})
 
 
 @pytest.mark.parametrize("swap", [False, True])

@@ -10,13 +10,13 @@ from nlhf.transformer.model.attention import (
     Cache,
     _scores,
     angles,
+    apply_rotary,
     attend_branches,
     attend_prompt,
     attend_step,
+    branch_context,
     prompt_context,
-    rotary,
     step_context,
-    turn,
 )
 from nlhf.transformer.model.config import preset
 
@@ -48,7 +48,7 @@ def seen_by(row, branch, place):
 def test_rotation_is_that_of_complex_numbers():
     x = normal(2, 3, 4, 16)
     positions = jnp.array([[0, 1, 2], [5, 6, 100]])
-    found = np.asarray(turn(x, angles(CONFIG, positions)))
+    found = np.asarray(apply_rotary(x, angles(CONFIG, positions)))
     frequency = 10000.0 ** -(np.arange(8) / 8)
     phase = np.exp(1j * np.asarray(positions)[..., None] * frequency)[:, :, None]
     turned = (np.asarray(x)[..., :8] + 1j * np.asarray(x)[..., 8:]) * phase
@@ -56,7 +56,7 @@ def test_rotation_is_that_of_complex_numbers():
 
 
 def test_positions_count_tokens_and_responses_go_on_where_their_prompt_ends():
-    context = rotary(CONFIG, PROMPT, TOKENS)
+    context = branch_context(CONFIG, PROMPT, TOKENS)
     positions = jnp.array([[0, 0, 0, 1, 2, 3, 4, 2, 3, 4], [0, 1, 2, 3, 4, 5, 6, 4, 5, 6]])
     np.testing.assert_array_equal(context.angles[0], angles(CONFIG, positions)[0])
     np.testing.assert_array_equal(
@@ -80,7 +80,7 @@ def test_prompts_see_their_past_and_no_padding():
 
 @pytest.mark.parametrize(("row", "branch", "place"), [(0, 0, 0), (0, 0, 2), (0, 1, 0), (1, 0, 1), (1, 1, 2)])
 def test_responses_see_their_prompt_and_their_own_past(row, branch, place):
-    mixed, _ = attend_branches(rotary(CONFIG, PROMPT, TOKENS), None, QUERY, KEY, VALUE)
+    mixed, _ = attend_branches(branch_context(CONFIG, PROMPT, TOKENS), None, QUERY, KEY, VALUE)
     seen, index = seen_by(row, branch, place), 4 + 3 * branch + place
     for head, query in ((0, 1), (1, 0)):
         expected = plain(QUERY[row, index, head, query], KEY[row, seen, head], VALUE[row, seen, head])
@@ -91,7 +91,7 @@ def test_responses_see_their_prompt_and_their_own_past(row, branch, place):
 
 
 def test_one_token_at_a_time_is_the_same_attention():
-    whole, _ = attend_branches(rotary(CONFIG, PROMPT, TOKENS), None, QUERY, KEY, VALUE)
+    whole, _ = attend_branches(branch_context(CONFIG, PROMPT, TOKENS), None, QUERY, KEY, VALUE)
     _, shared = attend_prompt(prompt_context(CONFIG, PROMPT), None, QUERY[:, :4], KEY[:, :4], VALUE[:, :4])
     own = [x[:, 4:].reshape(2, 2, 3, *x.shape[2:]) for x in (QUERY, KEY, VALUE)]
     garbage = jnp.full((4, 2, 3, 16), 1e3)  # what lies beyond is not read

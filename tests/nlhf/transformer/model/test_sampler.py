@@ -1,5 +1,3 @@
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -222,9 +220,3 @@ def test_prompts_are_padded_into_one_batch():
 def test_prompts_that_make_no_batch_are_refused(prompts, settings, message):
     with pytest.raises(InputError, match=message):
         pad_prompts(prompts, **settings)
-
-
-def test_examples():
-    found = doctest.testmod(sampler)
-    assert found.attempted
-    assert found.failed == 0

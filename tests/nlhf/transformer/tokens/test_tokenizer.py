@@ -1,14 +1,10 @@
 """Tokenizers of our own, and the rule that every id needs a row of the embedding."""
 
-import doctest
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlhf.errors import InputError
-from nlhf.transformer.tokens import llama2c as tokenizer_llama2c
-from nlhf.transformer.tokens import tokenizer
 from nlhf.transformer.tokens.tokenizer import byte_tokenizer, character_tokenizer, check_tokenizer
 
 BYTES = byte_tokenizer()
@@ -65,8 +61,3 @@ def test_a_model_may_have_spare_rows_but_not_too_few():
 def test_control_ids_outside_the_embedding_are_refused(wrong):
     with pytest.raises(InputError, match="has the id"):
         check_tokenizer(BYTES._replace(**wrong), 258)
-
-
-def test_the_examples_in_docstrings_run():
-    assert doctest.testmod(tokenizer).failed == 0
-    assert doctest.testmod(tokenizer_llama2c).failed == 0

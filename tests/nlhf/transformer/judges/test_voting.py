@@ -8,8 +8,8 @@ import pytest
 from nlhf.errors import InputError
 from nlhf.transformer.data.encode import pad_left
 from nlhf.transformer.judges.criteria import CRITERIA
-from nlhf.transformer.judges.population import population
 from nlhf.transformer.judges.protocol import preferences
+from nlhf.transformer.judges.voting import population
 from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.responses import Responses
 from nlhf.transformer.tokens.files import load_tokenizer

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nlhf.errors import InputError
+from nlhf.transformer.judges.lookup import table
 from nlhf.transformer.judges.protocol import preferences
-from nlhf.transformer.judges.table import table
 from nlhf.transformer.responses import Responses
 from tabular import language
 
