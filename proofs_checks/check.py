@@ -152,13 +152,14 @@ def check(
     reference, three of start), β from 0.001 to 10; about 10 seconds, mostly compiling. ``search=True`` then
     lets 32 gradient ascents look for an instance that breaks the claim, over payoffs, equilibrium, start
     and β of games with 3 actions and the first 30 steps; about 5 seconds. The worst instance of either is
-    solved and run again as a game of its own, and that run is the verdict's.
+    solved and run again as a game of its own, and that run is the verdict's. An algorithm that can neither be
+    traced in β nor batched over it (a closure over numbers of Python) is compiled instance by instance, on 16
+    instances of the bank and by 30 searches at three betas.
 
     Args:
       claim: what is promised, or the name of one of the algorithm's claims. Its ``bound(step, known)`` may
         use whatever ``nlhf.Constants`` holds, and must be written with ``jax.numpy``.
-      algorithm: a method, or ``beta -> method`` where the games differ in β, as those of the bank do. For the
-        bank and the search it is best traceable in β (``jnp.minimum`` for ``min``).
+      algorithm: a method, or ``beta -> method`` where the games differ in β, as those of the bank do.
       games: one game or several, of any sizes, or ``"bank"``.
       key: random key of starts, seeds and searches; ``None`` is key 0.
       search: whether to search for worse instances; with the exact oracle on tables only.
@@ -174,8 +175,8 @@ def check(
     Raises:
       InputError: if a game is outside the claim's assumptions (says which), there is no game, the name is not
         that of a claim, the bound cannot be evaluated on arrays, the bank or the search is asked for with
-        something else than exact payoffs on tables or with an algorithm that is made for one β (bank) or for
-        concrete betas only, or float64 is off.
+        something else than exact payoffs on tables, the bank with an algorithm that is made for one β, or
+        float64 is off.
       ArithmeticError: if a game's equilibrium cannot be solved.
     """
     banked = isinstance(games, str)

@@ -6,6 +6,7 @@ alone, so that a verdict never rests on what is approximate or specific here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from nlhf.base import Algorithm, Claim, hyper
 from nlhf.errors import InputError
 from proofs_checks import ascent, claims
 from proofs_checks.assumptions import check_settings
-from proofs_checks.instances import BETAS, Bank
+from proofs_checks.instances import BETAS, Bank, subset
 from proofs_checks.rows import Effort
 from tabular.games import Game, with_beta
 
@@ -28,6 +29,7 @@ NUM_ACTIONS = 3  # of the search: most false claims already fail with three
 NUM_STEPS = 30  # of the search, at most
 NUM_SEARCHES = 32
 NUM_ASCENTS = 100
+NUM_PROGRAMS = 16  # instances of the bank where each needs a compilation of its own
 
 
 class Proposal(NamedTuple):
@@ -53,26 +55,24 @@ def on_bank(claim: Claim, make: Maker, num_steps: int) -> Proposal:
       num_steps: of each run.
 
     Raises:
-      InputError: if the algorithm cannot be made for the bank's betas, or a step size is outside the claim's
-        range.
+      InputError: if a step size is outside the claim's range.
     """
     ((count, sizes),) = claims.banks(Effort(quick=True))
     bank = claims.bank_of(Effort(quick=True), count, sizes)
     if not claim.regularised:
         bank = bank._replace(game=with_beta(bank.game, jnp.zeros(count)))
-    betas = np.asarray(bank.game.beta)
-    traced, methods = _methods(claim, make, betas)
-    ratios = np.zeros(count)
-    for size in sizes:
-        # without padding: an algorithm of anybody else need not know excluded actions
-        rows = np.flatnonzero(np.asarray(bank.size) == size)
-        subject = ascent.Subject((claim,), traced, None, size, num_steps)
-        part = _cut(jax.tree.map(lambda leaf, rows=rows: leaf[rows], bank), size)
-        chosen = jax.tree.map(lambda leaf, rows=rows: leaf[rows], methods)
-        ratios[rows] = _judge_batch(subject, part.game, part.log_nash, part.start, chosen)
+    ratios = np.full(count, -np.inf)
+    for rows, program, methods in _programs(claim, make, np.asarray(bank.game.beta), NUM_PROGRAMS):
+        for size in np.unique(bank.size[rows]).tolist():
+            # without padding: an algorithm of anybody else need not know excluded actions
+            inside = np.asarray(bank.size)[rows] == size
+            subject = ascent.Subject((claim,), program, None, size, num_steps)
+            part = _cut(subset(bank, rows[inside]), size)
+            chosen = jax.tree.map(lambda leaf, inside=inside: leaf[inside], methods)
+            ratios[rows[inside]] = _judge_batch(subject, part.game, part.log_nash, part.start, chosen)
     worst = int(ratios.argmax())
-    one = _cut(jax.tree.map(lambda leaf: leaf[worst], bank), int(bank.size[worst]))
-    return Proposal(one.game, one.start, count)
+    one = jax.tree.map(lambda leaf: leaf[0], _cut(subset(bank, worst), int(bank.size[worst])))
+    return Proposal(one.game, one.start, int((ratios > -np.inf).sum()))
 
 
 def _cut(bank: Bank, size: int) -> Bank:
@@ -95,8 +95,8 @@ def _judge_batch(subject: ascent.Subject, game: Game, log_nash: Array, start: Ar
 def by_search(claim: Claim, make: Maker, beta: float | None, key: Array, num_steps: int) -> Proposal:
     """Return the worst instance of a gradient search: 32 ascents of 100 steps over games of 3 actions.
 
-    Payoffs, equilibrium and start are searched, and β in [1e-3, 10] where the algorithm can be made for every
-    β. Where it can be made only for concrete ones, the searches are spread over that range.
+    Payoffs, equilibrium and start are searched, and β in [1e-3, 10] where the algorithm can be traced in it;
+    else the searches stand at betas spread over that range.
 
     Args:
       claim: what is promised.
@@ -110,45 +110,52 @@ def by_search(claim: Claim, make: Maker, beta: float | None, key: Array, num_ste
     """
     given = 0.0 if not claim.regularised else beta
     betas = np.geomspace(*BETAS, NUM_SEARCHES) if given is None else np.full(NUM_SEARCHES, given)
-    traced, methods = _methods(claim, make, betas)
-    subject = ascent.Subject((claim,), traced, None, NUM_ACTIONS, min(num_steps, NUM_STEPS))
-    free = given is None and methods == ()
-    problem = ascent.Problem(
-        weight=jnp.ones((NUM_SEARCHES, 1)),
-        stretch=jnp.ones(NUM_SEARCHES),
-        beta=jnp.full(NUM_SEARCHES, jnp.nan) if free else jnp.asarray(betas),
-        method=methods,
-    )
-    found = ascent.ascend(subject, NUM_ASCENTS, key, problem)
+    ends = []
+    for rows, program, methods in _programs(claim, make, betas, 3):
+        subject = ascent.Subject((claim,), program, None, NUM_ACTIONS, min(num_steps, NUM_STEPS))
+        free = given is None and len(rows) == NUM_SEARCHES and methods == ()
+        here = np.resize(betas[rows], max(len(rows), NUM_SEARCHES // 3))
+        problem = ascent.Problem(
+            weight=jnp.ones((len(here), 1)),
+            stretch=jnp.ones(len(here)),
+            beta=jnp.full(len(here), jnp.nan) if free else jnp.asarray(here),
+            method=methods,
+        )
+        ends.append(ascent.ascend(subject, NUM_ASCENTS, key, problem))
+    found = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *ends)
     row = int(np.argmax(found.ratio))
     game = Game(found.advantage[row][None], found.log_ref[row][None], jnp.ones(1), found.beta[row])
-    return Proposal(game, found.log_start[row][None], NUM_SEARCHES)
+    return Proposal(game, found.log_start[row][None], len(found.ratio))
 
 
-def _methods(claim: Claim, make: Maker, betas: np.ndarray) -> tuple[Callable, Any]:
-    """Return ``make`` for a compiled program: as it is, or else the algorithms of all betas as one batch.
+def _programs(
+    claim: Claim, make: Maker, betas: np.ndarray, most: int
+) -> list[tuple[np.ndarray, Callable, Any]]:
+    """Cut a batch of betas into what one compiled program can do: rows, ``make`` inside it, algorithms.
 
-    The steps of the smallest, the middle and the largest β must be in the claim's range.
+    The whole batch, where an algorithm can be traced in β, or where the algorithms of all betas are one
+    program with other numbers. Else (closures over numbers of Python) ``most`` of the rows, each a program.
     """
-    for beta in np.quantile(betas, (0, 0.5, 1), method="nearest").tolist():
-        check_settings(claim, make(beta), beta)
 
     def traced(step_size: Any, beta: Any) -> Algorithm:
         return make(beta)
 
-    try:
+    rows = np.arange(len(betas))
+    for beta in np.quantile(betas, (0, 0.5, 1), method="nearest").tolist():
+        check_settings(claim, make(beta), beta)
+    with contextlib.suppress(TypeError):
         jax.eval_shape(lambda beta: jax.tree.leaves(make(beta)) and beta, jnp.zeros(()))
-        return traced, ()
-    except TypeError as error:
-        said = type(error).__name__
+        return [(rows, traced, ())]
     methods = [make(beta)._replace(claims=()) for beta in betas.tolist()]
     one_program = len({jax.tree.structure(method) for method in methods}) == 1
-    if not one_program or any(callable(leaf) for leaf in jax.tree.leaves(methods)):
-        raise InputError(
-            f"the function of beta makes another program for each beta, and cannot be compiled ({said}); "
-            "compute with jax.numpy instead of math, min and if, or give games instead of the bank and search"
-        )
-    return traced, jax.tree.map(lambda *leaves: jnp.stack([*map(jnp.asarray, leaves)]), *methods)
+    if one_program and not any(callable(leaf) for leaf in jax.tree.leaves(methods)):
+        return [
+            (rows, traced, jax.tree.map(lambda *leaves: jnp.stack([*map(jnp.asarray, leaves)]), *methods))
+        ]
+    chosen = np.unique(np.linspace(0, len(rows) - 1, most).astype(int))
+    return [
+        (np.array([row]), lambda step_size, beta, method=methods[row]: method, ()) for row in chosen.tolist()
+    ]
 
 
 def fixed_beta(claim: Claim, algorithm: Algorithm, games: list[Game]) -> float:
