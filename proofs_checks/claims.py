@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf import algorithms
+import nlhf
+from nlhf.algorithms import ALGORITHM_NAMES
 from nlhf.base import Algorithm, Claim, Constants
 from nlhf.errors import InputError
+from nlhf.method import default, find
 from proofs_checks import bound as bounds
 from proofs_checks.controls import CONTROLS, signed
 from proofs_checks.instances import Bank, build, describe
@@ -48,20 +50,42 @@ class Variant(NamedTuple):
     pull: float = 0.5
 
 
-VARIANTS: dict[str, Variant] = {
-    "online_mirror_descent": Variant(algorithms.online_mirror_descent, lambda beta: 4.0 + 0 * beta),
-    "nash_md.constant": Variant(algorithms.nash_md, lambda beta: 1 / beta),
-    "nash_md.decreasing": Variant(
-        lambda step, beta: algorithms.nash_md(None, beta), lambda beta: 1 / beta, True, 0.125
-    ),
-    "nash_mirror_prox": Variant(algorithms.nash_mirror_prox, lambda beta: 10.0 + 0 * beta),
-    "nash_prox": Variant(
-        lambda step, beta: algorithms.nash_prox(step, beta, INNER),
-        lambda beta: jnp.where(beta >= 0.5, 100.0, 2 * beta),
-    ),
-    "egpo": Variant(algorithms.egpo, lambda beta: 1 / beta),
-    "omwu": Variant(algorithms.omwu, lambda beta: 1 / beta),
+def _longest(beta: Any) -> Any:
+    return 1 / beta
+
+
+# what the records do not say: steps where a range has no end, inner steps, a step that is a schedule
+_SPECIAL: dict[str, dict[str, Variant]] = {
+    "online_mirror_descent": {
+        "online_mirror_descent": Variant(nlhf.online_mirror_descent, lambda beta: 4.0 + 0 * beta)
+    },
+    "nash_md": {
+        "nash_md.constant": Variant(nlhf.nash_md, _longest),
+        "nash_md.decreasing": Variant(lambda step, beta: nlhf.nash_md(None, beta), _longest, True, 0.125),
+    },
+    "nash_mirror_prox": {"nash_mirror_prox": Variant(nlhf.nash_mirror_prox, lambda beta: 10.0 + 0 * beta)},
+    "nash_prox": {
+        "nash_prox": Variant(
+            lambda step, beta: nlhf.nash_prox(step, beta, INNER),
+            lambda beta: jnp.where(beta >= 0.5, 100.0, 2 * beta),
+        )
+    },
 }
+
+
+def _variants() -> dict[str, Variant]:
+    """Every algorithm whose record makes claims, in the order of the list."""
+    found: dict[str, Variant] = {}
+    for name in ALGORITHM_NAMES:
+        if name in _SPECIAL:
+            found |= _SPECIAL[name]
+        elif default(name, 0.1).claims:
+            record = find(name)
+            found[name] = Variant(functools.partial(record.factory, **record.settings(0.1, None)), _longest)
+    return found
+
+
+VARIANTS: dict[str, Variant] = _variants()
 
 
 def claims_of(variant: str) -> tuple[Claim, ...]:

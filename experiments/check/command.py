@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import difflib
 import importlib.metadata
 import json
 import pathlib
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from experiments import commands
+from experiments.check.errors import UnexpectedVerdictError, unknown_claim
 from experiments.check.evidence import contradictions
 from experiments.check.workers import Lanes
 from experiments.output import records, result_folder, text
@@ -32,7 +32,6 @@ RESULTS = pathlib.Path("results")
 LEDGER, PAGE = "ledger.json", "LEDGER.md"
 HOME = "proofs_checks"  # the folder whose full ledger the README beside it shows
 LARGEST_SEED = 2**32 - 1
-NEAR = 5  # names that a message about an unknown claim suggests
 # what JAX reports of its time before a program runs
 COMPILING = (
     "/jax/core/compile/jaxpr_trace_duration",
@@ -40,10 +39,6 @@ COMPILING = (
     "/jax/core/compile/backend_compile_duration",
 )
 HEADER, ALIGN = ("", "verdict", "instances", "worst", "control", "seconds"), "<<>>>>"
-
-
-class UnexpectedVerdictError(ArithmeticError):
-    """A row's verdict, or its control's, is not the one that the ledger stands for."""
 
 
 def main(command: commands.Check) -> None:
@@ -54,10 +49,10 @@ def main(command: commands.Check) -> None:
       UnexpectedVerdictError: if a row is not as expected; after everything has been written.
     """
     _check_options(command)
-    if command.game is not None:
-        from experiments.check import own_game as check_game
+    if command.game is not None or _is_own(command.algorithm):
+        from experiments.check import own
 
-        check_game.main(command)
+        own.main(command)
         return
     folder = _folder(command)
     with contextlib.ExitStack() as stack:
@@ -95,6 +90,15 @@ def main(command: commands.Check) -> None:
         _refresh_readme(folder, ledger)
 
 
+def _is_own(algorithm: str | None) -> bool:
+    """Whether ``--algorithm`` is a function of the user's or an entry point, no subject of the ledger."""
+    from nlhf.method import GROUP
+
+    if algorithm is None:
+        return False
+    return ":" in algorithm or algorithm in importlib.metadata.entry_points(group=GROUP).names
+
+
 def select(checks: tuple[Check, ...], algorithm: str | None, claim: str | None) -> tuple[Check, ...]:
     """Return the checks that two filters leave.
 
@@ -117,19 +121,6 @@ def select(checks: tuple[Check, ...], algorithm: str | None, claim: str | None) 
     if algorithm not in (None, found[0].subject):
         raise InputError(f"{claim} is about {found[0].subject}, not about {algorithm}; leave out --algorithm")
     return found
-
-
-def unknown_claim(claim: str, names: list[str]) -> str:
-    """Return the message about a claim that does not exist, with the near matches.
-
-    >>> unknown_claim("egpo.lk", ["egpo.kl", "omwu.kl", "game.skew"])
-    "'egpo.lk' is not a claim; did you mean egpo.kl? `nlhf check` prints all their names"
-    """
-    lower = claim.lower()
-    near = difflib.get_close_matches(lower, names, n=NEAR)
-    near += [name for name in names if lower in name and name not in near][: NEAR - len(near)]
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{claim[:60]!r} is not a claim; {hint}`nlhf check` prints all their names"
 
 
 def dumps(ledger: Mapping[str, Any]) -> str:
@@ -160,9 +151,10 @@ def _check_options(command: commands.Check) -> None:
         )
     if command.game is not None:
         return
+    own = _is_own(command.algorithm)
     for option, value, default in (
         ("--beta", command.beta, None),
-        ("--step-size", command.step_size, None),
+        ("--step-size", None if own else command.step_size, None),
         ("--reference", command.reference, "uniform"),
         ("--prior", command.prior, 0.5),
     ):
@@ -353,9 +345,12 @@ def _summary(
         "not numerically checkable": sum(row["verdict"] == UNCHECKED for row in good),
         "NOT AS EXPECTED": len(unexpected(rows)),
     }
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    one = len(rows) == 1
+    verdicts = [f"{count} {word}" for word, count in counts.items() if count]
+    summary = verdicts[0][2:].replace("hold", "holds") if one else ", ".join(verdicts)
     again = f"; {kept} of {len(values)} entries were judged before" if kept else ""
-    return f"{len(rows)} rows: {told}; {elapsed:.1f} s, {spent:.1f} s of them compiling{again}"
+    many = "row" if one else "rows"
+    return f"{len(rows)} {many}: {summary}; {elapsed:.1f} s, {spent:.1f} s of them compiling{again}"
 
 
 def _stage(run: result_folder.Run, ledger: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from experiments.check import command as check
 from experiments.check import readme as check_readme
 from experiments.check import store as check_store
+from experiments.check.errors import unknown_claim
 from proofs_checks import ledger, report
 from proofs_checks.rows import Check, Effort, Outcome
 
@@ -347,8 +348,8 @@ def test_an_edited_entry_is_judged_again(nlhf, rows, tmp_path):
 
 def test_near_matches_ignore_case_and_find_parts():
     names = ["egpo.kl", "omwu.kl", "game.skew"]
-    assert "egpo.kl" in check.unknown_claim("EGPO.KL", names)
-    assert "game.skew" in check.unknown_claim("skew", names)
+    assert "egpo.kl" in unknown_claim("EGPO.KL", names)
+    assert "game.skew" in unknown_claim("skew", names)
 
 
 def test_the_readme_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeypatch):
