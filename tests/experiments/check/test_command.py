@@ -353,7 +353,7 @@ def test_near_matches_ignore_case_and_find_parts():
 
 
 def test_the_readme_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(check_readme, "METHODS", {"egpo": check_readme.METHODS["egpo"]})
+    monkeypatch.setattr(check_readme, "ALGORITHM_NAMES", ("egpo",))
     readme = tmp_path / "README.md"
     readme.write_text(f"above\n{check_readme.BEGIN}\nold\n{check_readme.END}\nbelow\n", encoding="utf-8")
     before = readme.read_bytes()
