@@ -1,10 +1,10 @@
-"""How far a long command is: a bar on a terminal, lines in a log."""
+"""How far a long command is: a bar on a terminal or in a notebook, lines in a log."""
 
 from __future__ import annotations
 
 import sys
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 class Progress:
@@ -27,7 +27,7 @@ class Progress:
         self._done += 1
         if sys.stderr is None:
             return  # closed before we started
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() and "ipykernel" not in sys.modules:
             print(f"nlhf: {self._done + 1} of {total}: {what}", file=sys.stderr)
             return
         if self._bar is None:

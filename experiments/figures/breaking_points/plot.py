@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.output.style import STYLE
+from experiments.figures.shared import palette, panels
+from experiments.figures.shared.tables import markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
     from experiments.figures.breaking_points.run import Map, Point, Result
 
-# 9 points at the width of a page, which the figure has
-LOOK: Any = {**STYLE, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 9}
-LOOK |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "hatch.linewidth": 0.5}
 SHOWN = (3, 5, 31)  # numbers of actions, where they were scanned
 DOUBLING = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
 TICKS = {
@@ -25,13 +23,6 @@ TICKS = {
     "omwu": DOUBLING,
     "nash_md": (0.05, 0.1, 0.2, 0.5, 1),
     "online_mirror_descent": (0.001, 0.01, 0.1, 1, 10),
-}
-LABELS = {
-    "egpo": "EGPO",
-    "nash_mirror_prox": "Nash Mirror Prox",
-    "omwu": "OMWU",
-    "nash_md": "Nash-MD",
-    "online_mirror_descent": "Online mirror\ndescent",
 }
 # rising darkness, so that the regions differ in grey too
 HOLDS, UNKNOWN, VIOLATED = "#E3EEF8", "#EBC878", "#C98B7B"
@@ -49,31 +40,25 @@ def plot(result: Result) -> Figure:
     largest measured/bound found there. Dashed is the limit of local stability of a cyclic game: above it the
     bound must fail there in the long run, whether or not the short runs of the search show it.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
-
     scanned = sorted({point.actions for one in result.maps for point in one.points})
     sizes = [size for size in SHOWN if size in scanned] or scanned[:3]
-    with matplotlib.rc_context(LOOK):
-        figure, grid = plt.subplots(
-            len(result.maps),
-            len(sizes),
-            figsize=(max(7.4, 0.9 + 2.1 * len(sizes)), 1.75 * len(result.maps) + 1.6),
-            sharex=True,
-            sharey="row",
-            squeeze=False,
-        )
+    points = [point for one in result.maps for point in one.points]
+    broken = [point.violated_from / point.proved_to for point in points if point.violated_from]
+    finding = "No claim was seen to fail"
+    if broken:
+        finding = f"The first failure found is at {min(broken):.3g} times the longest step of the claim"
+    with panels.sheet(max(9.0, 0.9 + 2.1 * len(sizes)), 1.8 * len(result.maps) + 1.9, finding) as figure:
+        grid = figure.subplots(len(result.maps), len(sizes), sharex=True, sharey="row", squeeze=False)
         for row, one in zip(grid, result.maps, strict=True):
             for axes, size in zip(row, sizes, strict=True):
                 _draw(axes, one, [point for point in one.points if point.actions == size])
-            row[0].set_ylabel(f"{LABELS[one.method]}, {one.status}\n{_axis(one.method)}")
+            style = palette.style(one.method)
+            row[0].set_ylabel(f"{style.label}\n({one.status})\n{_axis(one.method)}", color=style.colour)
         for axes, size in zip(grid[0], sizes, strict=True):
             axes.set_title(f"{size} actions")
         for axes in grid[-1]:
             axes.set_xlabel("β")
         _legend(figure)
-        figure.tight_layout(h_pad=0.5, w_pad=0.6, rect=(0, 1.15 / figure.get_figheight(), 1, 1))
-        plt.close(figure)
     return figure
 
 
@@ -176,31 +161,19 @@ def _rotation(actions: int) -> float:
 
 
 def _legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    regions = [
-        Patch(color=HOLDS, label="holds (range of the claim)"),
-        Patch(color=UNKNOWN, label="unknown (no violation found)"),
-        Patch(facecolor=VIOLATED, edgecolor="#5B2A1E", hatch="////", lw=0, label="violated"),
-        Patch(facecolor="white", edgecolor="0.6", lw=0.6, label="not tried"),
-        Line2D([], [], **LIMIT, label="local stability of a cyclic game ends"),
+    handles = [
+        panels.patch("holds (range of the claim)", HOLDS),
+        panels.patch("unknown (no violation found)", UNKNOWN),
+        panels.patch("violated", facecolor=VIOLATED, edgecolor="#5B2A1E", hatch="////", lw=0),
+        panels.patch("not tried", facecolor="white", edgecolor="0.6", lw=0.6),
+        panels.handle("local stability of a cyclic game ends", **LIMIT),
     ]
     ring: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "mew": 0.4, "mec": "black"}
-    dots: list[Any] = [
-        Line2D([], [], color=colour, label=name, **ring) for colour, name in zip(DOTS, NAMES, strict=True)
+    handles += [
+        panels.handle(f"measured / bound {name}", colour, **ring)
+        for colour, name in zip(DOTS, NAMES, strict=True)
     ]
-    height = figure.get_figheight()
-    figure.legend(handles=regions, loc="lower center", ncol=3, bbox_to_anchor=(0.5, 0.5 / height))
-    figure.legend(
-        handles=dots,
-        loc="lower center",
-        ncol=6,
-        columnspacing=1.0,
-        handletextpad=0.1,
-        title="largest measured / bound found at a step",
-        title_fontsize=9,
-    )
+    panels.legend_below(figure, handles, 3)
 
 
 def table(result: Result) -> str:
@@ -210,28 +183,17 @@ def table(result: Result) -> str:
     cyclic game) are composite steps g; of Nash-MD they are its own steps η. The last column is the largest
     measured/bound within the range of the claim.
     """
-    lines = [
-        "| claim | status | actions | β | proved to | holds to | violated from | violated / proved "
-        "| locally stable to | measured / bound |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = ["claim", "status", "actions", "β", "proved to", "holds to", "violated from"]
+    header += ["violated / proved", "locally stable to", "measured / bound"]
+    rows = []
     for one in result.maps:
         for point in one.points:
             tried = zip(point.steps, point.ratios, strict=True)
             within = max(ratio for step, ratio in tried if step <= point.proved_to * (1 + 1e-12))
             broken = point.violated_from
             stable = float(local_limit(one.method, point.actions, np.asarray([point.beta]))[0])
-            cells = [
-                one.claim,
-                one.status,
-                str(point.actions),
-                f"{point.beta:g}",
-                f"{point.proved_to:.5g}",
-                f"{point.holds_to:.5g}",
-                "not found" if broken is None else f"{broken:.5g}",
-                "-" if broken is None else f"{broken / point.proved_to:.3f}",
-                "-" if np.isnan(stable) else f"{stable:.4g}",
-                f"{within:.6f}",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            cells = [one.claim, one.status, point.actions, f"{point.beta:g}", f"{point.proved_to:.5g}"]
+            cells += [f"{point.holds_to:.5g}", "not found" if broken is None else f"{broken:.5g}"]
+            cells.append("-" if broken is None else f"{broken / point.proved_to:.3f}")
+            rows.append([*cells, "-" if np.isnan(stable) else f"{stable:.4g}", f"{within:.6f}"])
+    return "\n".join(markdown(header, rows)) + "\n"

@@ -12,16 +12,14 @@ proved; a bound may also fail only in longer runs.
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from typing import Any
 
-from nlhf.errors import InputError
+from experiments.figures.shared.calls import in_threads
+from experiments.figures.shared.curves import Announce, Brief, announced, check_known, check_seeds
 from proofs_checks import breaking
 from proofs_checks.claims import claims_of
 from proofs_checks.rows import Effort
-from tabular.many import num_workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,51 +86,35 @@ class Map:
     instances: list[dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      config: the settings.
-      maps: method by method.
-    """
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
+    """Everything the figure and the table are drawn from; maps method by method."""
 
     config: Config
     maps: list[Map]
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Scan the step sizes of every method.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if seeds is not in 1..100 or a method is unknown.
     """
-    if not 1 <= config.seeds <= 100:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..100; give --seeds 1, say")
-    for method in config.methods:
-        if method not in breaking.SCANS:
-            raise InputError(f"{method!r} is not scanned; known are {', '.join(breaking.SCANS)}")
-    tasks = [(method, config.seed + index) for method in config.methods for index in range(config.seeds)]
-    lock = threading.Lock()
-
-    def call(task: tuple[str, int]) -> dict[str, Any]:
-        method, seed = task
-        with lock:
-            progress(f"{method}, seed {seed}", len(tasks))
-        return breaking.breaking(method, Effort(seed, config.small))
-
-    # compilation, which dominates, runs beside other threads
-    with ThreadPoolExecutor(num_workers()) as pool:
-        scans = list(pool.map(call, tasks))
+    check_seeds(config.seeds, 100)
+    check_known(config.methods, breaking.SCANS, "method whose steps are scanned")
+    seeds = range(config.seed, config.seed + config.seeds)
+    calls = {
+        f"{method}, seed {seed}": functools.partial(breaking.breaking, method, Effort(seed, config.small))
+        for method in config.methods
+        for seed in seeds
+    }
+    scans = in_threads(calls, progress)
     return Result(
         config,
         [
-            pool_scans(method, scans[index * config.seeds : (index + 1) * config.seeds])
-            for index, method in enumerate(config.methods)
+            pool_scans(method, [scans[f"{method}, seed {seed}"] for seed in seeds])
+            for method in config.methods
         ],
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.figures.shared.curves import Curve, Interval, quantiles
 from nlhf.base import Claim, Constants
 from nlhf.errors import InputError
 from proofs_checks.rates import fit_linear, fit_power
@@ -17,38 +18,25 @@ MAX_CURVE_POINTS = 160
 RATIO_FLOOR = 1e-20  # below this a ratio of measured to bound compares rounding errors
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One method in one panel: quantiles over seeds of the metric, its bound and its rates.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Measured(Curve):
+    """One method in one panel: median over seeds of the metric over queries, 10 and 90 % quantiles, its bound.
 
     Attributes:
-      method: key of the method.
-      queries: queries made at each kept point.
-      median: median over seeds.
-      low: 10 % quantile.
-      high: 90 % quantile.
       bound: median proved bound, or ``None`` where nothing is proved.
       limit: predicted biased limit, median over seeds, or ``None``.
       rate_kind: ``"linear"`` (nats a query), ``"power"`` (exponent) or ``""``.
-      rate: fitted rate, median over seeds, or ``None`` where too few points are above the floor.
-      rate_low: 10 % quantile of the fitted rates.
-      rate_high: 90 % quantile.
+      rate: fitted rates, their median with 10 and 90 % quantiles; ``None`` where too few points are above the
+        floor.
       proved_rate: rate that theory guarantees, in the same unit, or ``None``.
       worst_ratio: largest measured / bound over steps and seeds above 1e-20, or ``None``.
       final: median at the end.
     """
 
-    method: str
-    queries: list[int]
-    median: list[float]
-    low: list[float]
-    high: list[float]
     bound: list[float] | None
     limit: float | None
     rate_kind: str
-    rate: float | None
-    rate_low: float | None
-    rate_high: float | None
+    rate: Interval | None
     proved_rate: float | None
     worst_ratio: float | None
     final: float
@@ -98,12 +86,12 @@ def reduce(
     value: np.ndarray,
     promised: Promise | None,
     limit: float | None,
-) -> Curve:
+) -> Measured:
     """Reduce the values of all seeds to quantiles, bound, fitted rate and worst ratio.
 
     Args:
       name: key of the method.
-      queries_a_step: payoff queries a step.
+      queries_a_step: of the method.
       queries: ``[N]`` queries made at each record.
       value: ``[S, N]`` metric.
       promised: what theory promises of this curve, ``bound [S, N]``, or ``None``.
@@ -122,24 +110,21 @@ def reduce(
     if limit is None and kind in ("", "none"):
         kind = "power"  # nothing promises a shape: fit what a figure in log-log shows
     fits = [] if limit is not None else _fits(kind, queries, value)
-    quantiles = np.quantile(fits, [0.5, 0.1, 0.9]) if fits else (None, None, None)
     keep = _thin(len(queries), spaced_log=kind == "power")
-    low, median, high = np.quantile(value, [0.1, 0.5, 0.9], axis=0)[:, keep]
-    return Curve(
-        method=name,
-        queries=queries[keep].tolist(),
-        median=median.tolist(),
-        low=low.tolist(),
-        high=high.tolist(),
+    median, low, high = (each[keep].tolist() for each in quantiles(value))
+    return Measured(
+        name,
+        queries[keep].tolist(),
+        median,
+        low,
+        high,
         bound=None if bound is None else bound[keep].tolist(),
         limit=limit,
         rate_kind=kind,
-        rate=_or_none(quantiles[0]),
-        rate_low=_or_none(quantiles[1]),
-        rate_high=_or_none(quantiles[2]),
+        rate=Interval(*(float(each) for each in np.quantile(fits, [0.5, 0.1, 0.9]))) if fits else None,
         proved_rate=None if limit is not None else proved,
         worst_ratio=ratio,
-        final=float(median[-1]),
+        final=median[-1],
     )
 
 
@@ -160,7 +145,3 @@ def _thin(count: int, *, spaced_log: bool) -> np.ndarray:
     else:
         points = np.linspace(0, count - 1, MAX_CURVE_POINTS)
     return np.unique(np.round(points).astype(int))
-
-
-def _or_none(value: Any) -> float | None:
-    return None if value is None else float(value)

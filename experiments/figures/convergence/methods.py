@@ -1,4 +1,4 @@
-"""The methods as figures show them: hyper-parameters as a function of β, label and colour each."""
+"""The methods as the figure shows them: hyper-parameters as a function of β, label and colour each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments.figures.shared.learner_styles import STYLES
+from experiments.figures.shared import palette
 from nlhf.base import Algorithm
 from nlhf.method import default, find
 
@@ -22,7 +22,7 @@ class Method(NamedTuple):
       make: ``make(beta) -> Algorithm``.
       colour: that of the method in every figure.
       queries: payoff queries a step, to give all methods the same budget.
-      marked: drawn as marks instead of a line, where it lies on another curve.
+      wide: drawn as a wide line under the others, where another curve lies on it.
       temperature: ``temperature(beta, hyper-parameters)``: where its limit is the best response at β to the
         Nash policy of that other temperature.
     """
@@ -31,7 +31,7 @@ class Method(NamedTuple):
     make: Callable[[float], Algorithm]
     colour: str
     queries: int
-    marked: bool = False
+    wide: bool = False
     temperature: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
 
@@ -46,10 +46,11 @@ def shown(
       make: ``None`` for the defaults of the method.
       **rest: other fields.
     """
-    record = find(name)
-    label = label if label[:1].isupper() else record.label + label
-    queries = rest.pop("queries", record.queries)
-    return Method(label, make or partial(default, record), rest.pop("colour", record.colour), queries, **rest)
+    record, style = find(name), palette.style(name)
+    label = label if label[:1].isupper() else style.label + label
+    said = record.queries if isinstance(record.queries, int) else 1
+    colour, queries = rest.pop("colour", style.colour), rest.pop("queries", said)
+    return Method(label, make or partial(default, record), colour, queries, **rest)
 
 
 PROX_INNER = 10  # enough for every β of the figure, so that they share one compilation
@@ -62,7 +63,7 @@ REGULARISED: dict[str, Method] = {
         lambda beta: default("nash_md", beta, 0.05 / beta),
         temperature=lambda betas, hyper: betas / (1 - hyper["step_size"] * betas),
     ),
-    "nash_md_decreasing": shown("nash_md", ", decreasing step", colour=STYLES["nash_md_decreasing"].colour),
+    "nash_md_decreasing": shown("nash_md", ", decreasing step", colour=palette.colour("nash_md_decreasing")),
     "ipo_md": shown(
         "ipo_md", ", mixture 1/8", temperature=lambda betas, hyper: betas / (1 - hyper["mixture"])
     ),
@@ -76,7 +77,7 @@ REGULARISED: dict[str, Method] = {
     "nash_mirror_prox": shown(
         "nash_mirror_prox", ", g = 2", lambda beta: default("nash_mirror_prox", beta, 2.0)
     ),
-    "egpo": shown("egpo", ", η = 1/(β + 1/2)", marked=True),
+    "egpo": shown("egpo", ", η = 1/(β + 1/2)", wide=True),
 }
 
 UNREGULARISED: dict[str, Method] = {
@@ -85,9 +86,14 @@ UNREGULARISED: dict[str, Method] = {
     "nash_mirror_prox": shown(
         "nash_mirror_prox", "Mirror prox, average", lambda beta: default("nash_mirror_prox", beta, 2.0)
     ),
-    "omwu_last": shown("omwu", ", last iterate", colour=STYLES["omwu_last"].colour),
+    "omwu_last": shown("omwu", ", last iterate", colour=palette.colour("omwu_last")),
     "mpo_last": shown("mpo", ", last iterate"),
 }
+
+
+def regularised(added: Sequence[str] = ()) -> dict[str, Method]:
+    """Return the methods of the regularised games, with those that are asked for by name or place."""
+    return REGULARISED | {name: shown(name) for name in added}
 
 
 def stack(method: Method, betas: Sequence[float]) -> Algorithm:

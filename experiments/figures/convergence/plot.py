@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED, Method
-from experiments.output.style import STYLE
+from experiments.figures.convergence.methods import UNREGULARISED, Method, regularised
+from experiments.figures.shared import panels
+from experiments.figures.shared.tables import markdown, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.figures.convergence.curves import Curve
+    from experiments.figures.convergence.curves import Measured
     from experiments.figures.convergence.run import Panel, Result
 
-
-MARK: Any = {"linestyle": "none", "marker": "o", "markersize": 2.2, "markeredgewidth": 0}
+FLOOR = "0.88"
 
 
 def plot(result: Result) -> Figure:
@@ -26,68 +26,45 @@ def plot(result: Result) -> Figure:
     Solid lines are medians over seeds with a band from the 10 % to the 90 % quantile, dashed lines claimed
     bounds, dotted lines predicted biased limits; the grey zone is below the floating-point floor.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
-
     rows = list(dict.fromkeys(panel.beta for panel in result.panels))
     columns = list(dict.fromkeys(panel.game for panel in result.panels))
-    with matplotlib.rc_context(STYLE):
-        figure, grid = plt.subplots(
-            len(rows),
-            len(columns),
-            figsize=(2.2 * len(columns), 1.95 * len(rows) + 0.9),
-            sharey="row",
-            squeeze=False,
-        )
+    methods = regularised(result.config.added)
+    ratios = [curve.worst_ratio for panel in result.panels for curve in panel.curves if curve.worst_ratio]
+    finding = (
+        f"Unbiased methods converge to rounding; the largest measured / claimed bound is {max(ratios):.4g}"
+    )
+    with panels.sheet(2.2 * len(columns), 2.1 * len(rows) + 1.6, finding) as figure:
+        grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
         for panel in result.panels:
             row, column = rows.index(panel.beta), columns.index(panel.game)
             axes = grid[row, column]
-            _draw(axes, panel)
+            _draw(axes, panel, methods if panel.beta else UNREGULARISED)
             if row == 0:
                 axes.set_title(panel.title)
             if column == 0:
-                axes.set_ylabel(_row_label(panel))
-            if row == len(rows) - 1 or row == len(rows) - 2:
+                metric = "KL(Nash ‖ policy)" if panel.beta else "exploitability"
+                axes.set_ylabel(f"β = {panel.beta:g}\n{metric}")
+            if row >= len(rows) - 2:
                 axes.set_xlabel("payoff queries")
-        _legends(figure)
-        figure.tight_layout(h_pad=1.0, w_pad=0.6, rect=(0, 0.085, 1, 1))
-        plt.close(figure)
+        _legend(figure, methods)
     return figure
 
 
-def _row_label(panel: Panel) -> str:
-    if panel.beta == 0:
-        return "β = 0\nexploitability"
-    return f"β = {panel.beta:g}\nKL(Nash ‖ policy)"
-
-
-def _draw(axes: Axes, panel: Panel) -> None:
-    methods = UNREGULARISED if panel.beta == 0 else REGULARISED
+def _draw(axes: Axes, panel: Panel, methods: dict[str, Method]) -> None:
     for curve in panel.curves:
-        colour = methods[curve.method].colour
-        queries = np.asarray(curve.queries)
-        shown = queries >= (1 if panel.beta == 0 else 0)
-        # a marked method lies on another one, whose bound is the same line
-        if curve.bound is not None and not methods[curve.method].marked:
+        method = methods[curve.name]
+        queries = np.asarray(curve.x)
+        shown = queries >= (0 if panel.beta else 1)
+        # a wide line lies under another one, whose bound is the same
+        if curve.bound is not None and not method.wide:
             bound = np.where(np.asarray(curve.bound) > 0, curve.bound, np.nan)
-            axes.plot(
-                queries[shown], bound[shown], color=colour, linestyle=(0, (4, 2)), linewidth=0.8, alpha=0.75
-            )
+            style = {"linestyle": panels.DASHED, "linewidth": 0.8, "alpha": 0.75}
+            axes.plot(queries[shown], bound[shown], color=method.colour, **style)
         if curve.limit is not None:
-            axes.axhline(curve.limit, color=colour, linestyle=":", linewidth=0.9)
-        axes.fill_between(
-            queries[shown],
-            np.asarray(curve.low)[shown],
-            np.asarray(curve.high)[shown],
-            color=colour,
-            alpha=0.18,
-            lw=0,
-        )
-        median = np.asarray(curve.median)[shown]
-        if methods[curve.method].marked:
-            axes.plot(queries[shown][::8], median[::8], color=colour, **MARK)
-        else:
-            axes.plot(queries[shown], median, color=colour)
+            axes.axhline(curve.limit, color=method.colour, linestyle=":", linewidth=0.9)
+        low, middle, high = (np.asarray(each)[shown] for each in (curve.low, curve.middle, curve.high))
+        axes.fill_between(queries[shown], low, high, color=method.colour, alpha=0.18, lw=0)
+        axes.plot(queries[shown], middle, color=method.colour, **_width(method))
     axes.set_yscale("log")
     if panel.beta == 0:
         axes.set_xscale("log")
@@ -96,31 +73,25 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(1e-33, 1e3)
         axes.set_yticks([1e0, 1e-10, 1e-20, 1e-30])
         axes.set_xlim(0, panel.max_queries)
-        axes.axhspan(1e-40, panel.floor, color="0.88", lw=0, zorder=0)
+        axes.axhspan(1e-40, panel.floor, color=FLOOR, lw=0, zorder=0)
     axes.minorticks_off()
 
 
-def _legends(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
+def _width(method: Method) -> dict[str, float]:
+    return {"linewidth": 3.4, "zorder": 1.9} if method.wide else {"linewidth": 1.2}
 
-    def handles(methods: dict[str, Method]) -> list[Line2D]:
-        return [
-            Line2D([], [], color=method.colour, label=method.label, **(MARK if method.marked else {}))
-            for method in methods.values()
-        ]
 
-    meanings = [
-        Line2D([], [], color="0.3", linestyle=(0, (4, 2)), linewidth=0.9, label="claimed bound"),
-        Line2D([], [], color="0.3", linestyle=":", linewidth=0.9, label="predicted biased limit"),
-        Patch(color="0.88", label="floating-point floor"),
+def _legend(figure: Figure, methods: dict[str, Method]) -> None:
+    handles = [
+        panels.handle(method.label, method.colour, **_width(method))
+        for method in (*methods.values(), *UNREGULARISED.values())
     ]
-    figure.legend(
-        handles=handles(REGULARISED) + meanings, loc="lower center", ncol=6, bbox_to_anchor=(0.5, 0.035)
-    )
-    figure.legend(
-        handles=handles(UNREGULARISED), loc="lower center", ncol=6, bbox_to_anchor=(0.5, 0.0), title=None
-    )
+    handles += [
+        panels.handle("claimed bound", "0.3", linestyle=panels.DASHED, linewidth=0.9),
+        panels.handle("predicted biased limit", "0.3", linestyle=":", linewidth=0.9),
+        panels.patch("floating-point floor", FLOOR),
+    ]
+    panels.legend_below(figure, handles, 4)
 
 
 def table(result: Result) -> str:
@@ -129,30 +100,26 @@ def table(result: Result) -> str:
     Rates are nats a query (linear) or exponents (power), medians over seeds with 10 to 90 % quantiles;
     ``measured/bound`` is the largest over steps and seeds, so at most 1 where the theorem holds.
     """
-    lines = [
-        "| game | β | method | queries | fitted rate | 10-90 % | proved rate | measured/bound | final |",
-        "|---|---|---|---|---|---|---|---|---|",
+    methods = regularised(result.config.added)
+    header = ["game", "β", "method", "queries", "fitted rate", "10-90 %", "proved rate", "measured/bound"]
+    rows = [
+        _row(panel, curve, (methods if panel.beta else UNREGULARISED)[curve.name])
+        for panel in result.panels
+        for curve in panel.curves
     ]
-    for panel in result.panels:
-        methods = UNREGULARISED if panel.beta == 0 else REGULARISED
-        for curve in panel.curves:
-            lines.append(_table_row(panel, curve, methods[curve.method]))
-    return "\n".join(lines) + "\n"
+    return "\n".join(markdown([*header, "final"], rows)) + "\n"
 
 
-def _table_row(panel: Panel, curve: Curve, method: Method) -> str:
-    unit = {"linear": " nats/query", "power": " (power)"}.get(curve.rate_kind, "")
-
-    def number(value: float | None, pattern: str = "{:.4g}") -> str:
-        return "-" if value is None else pattern.format(value)
-
+def _row(panel: Panel, curve: Measured, method: Method) -> list[str]:
+    interval = "-"
     if curve.limit is not None:
-        fitted, interval = f"stalls; predicted limit {curve.limit:.3g}", "-"
+        fitted = f"stalls; predicted limit {curve.limit:.3g}"
     elif curve.rate is None:
-        fitted, interval = "at the floor from the start", "-"
+        fitted = "at the floor from the start"
     else:
-        fitted, interval = number(curve.rate) + unit, f"{number(curve.rate_low)} to {number(curve.rate_high)}"
-    return (
-        f"| {panel.title} | {panel.beta:g} | {method.label} | {curve.queries[-1]} | {fitted} | {interval} | "
-        f"{number(curve.proved_rate)} | {number(curve.worst_ratio, '{:.3g}')} | {curve.final:.2g} |"
-    )
+        unit = {"linear": " nats/query", "power": " (power)"}.get(curve.rate_kind, "")
+        fitted, interval = f"{curve.rate.value:.4g}{unit}", span(curve.rate.low, curve.rate.high, ".4g")
+    proved = "-" if curve.proved_rate is None else f"{curve.proved_rate:.4g}"
+    ratio = "-" if curve.worst_ratio is None else f"{curve.worst_ratio:.3g}"
+    about = [panel.title, f"{panel.beta:g}", method.label, f"{curve.x[-1]}"]
+    return [*about, fitted, interval, proved, ratio, f"{curve.final:.2g}"]

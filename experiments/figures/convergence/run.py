@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.figures.convergence.curves import Curve, promise, reduce
+from experiments.figures.convergence.curves import Measured, promise, reduce
 from experiments.figures.convergence.games import TITLES, Group, build
-from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED, Method, stack
+from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED, Method, regularised, stack
+from experiments.figures.shared.curves import Announce, Brief, announced, check_seeds
 from nlhf import logspace
 from nlhf.base import Algorithm, Constants, hyper
 from nlhf.errors import InputError
@@ -38,15 +39,17 @@ class Config:
     """Settings of the figure.
 
     Attributes:
-      seeds: instances of each family, 1 to 1000.
+      seeds: instances of each family of games, 1 to 1000.
       betas: KL coefficients, one row of panels each.
       queries_unregularised: queries spent on the games with β = 0.
+      added: more methods for the regularised games, as ``nlhf.find`` takes them.
       seed: root of all random draws.
     """
 
     seeds: int = 20
     betas: tuple[float, ...] = (0.3, 0.1, 0.03)
     queries_unregularised: int = 4000
+    added: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -62,14 +65,13 @@ class Panel:
     """One game at one β.
 
     Attributes:
-      game: name of the family.
-      title: its title.
+      game: key of ``games.TITLES``.
       beta: KL coefficient; 0 for the unregularised game.
       metric: what is on the y-axis.
       floor: where rounding takes over: for a KL the highest level at which an unbiased method rests, at
         least (ε · range of log-probabilities)² / 2.
       max_queries: end of the x-axis.
-      curves: one for each method.
+      curves: method by method.
     """
 
     game: str
@@ -78,43 +80,35 @@ class Panel:
     metric: str
     floor: float
     max_queries: int
-    curves: list[Curve]
+    curves: list[Measured]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      config: the settings.
-      panels: row by row.
-    """
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
+    """Everything the figure and the table are drawn from; panels row by row."""
 
     config: Config
     panels: list[Panel]
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Run every method on every game.
 
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
-
     Raises:
-      InputError: if seeds is not in 1..1000 or a β is not positive.
+      InputError: if seeds is not in 1..1000, a β is not positive, or an added method is not found.
     """
-    if not 1 <= config.seeds <= 1000:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..1000; give --seeds 20, say")
+    check_seeds(config.seeds)
     if not config.betas or min(config.betas) <= 0:
         raise InputError(
             f"betas are {config.betas}, but each must be > 0; the row with beta 0 is always drawn"
         )
+    methods = regularised(config.added)
     groups = build(jax.random.key(config.seed), config.seeds, jnp.asarray(config.betas))
     total = 2 * len(groups)
     panels: list[Panel] = []
     for group in groups:
-        panels += _regularised_panels(config, group, lambda what: progress(what, total))
+        panels += _regularised_panels(config, methods, group, lambda what: progress(what, total))
         panels += _unregularised_panels(config, group, lambda what: progress(what, total))
     order = {name: i for i, name in enumerate(TITLES)}
     rows = {beta: i for i, beta in enumerate((*config.betas, 0.0))}
@@ -126,7 +120,9 @@ def horizon(beta: float) -> int:
     return 20 * int(np.ceil(2 * 28 * np.log(10) / np.log1p(2 * beta) / 20))
 
 
-def _regularised_panels(config: Config, group: Group, progress: Callable[[str], None]) -> list[Panel]:
+def _regularised_panels(
+    config: Config, methods: dict[str, Method], group: Group, progress: Callable[[str], None]
+) -> list[Panel]:
     betas = jnp.asarray(config.betas)
     games, log_nash = _batch(group, betas)
     horizons = [horizon(beta) for beta in config.betas]
@@ -136,24 +132,27 @@ def _regularised_panels(config: Config, group: Group, progress: Callable[[str], 
         kl_start=logspace.kl(log_nash, games.log_ref),
         log_start=np.nan,
     )
-    progress(f"{len(REGULARISED)} regularised methods, {games.num_actions} actions")
-    methods = {name: stack(method, config.betas) for name, method in REGULARISED.items()}
+    progress(f"{len(methods)} regularised methods, {games.num_actions} actions")
+    algorithms = {name: stack(method, config.betas) for name, method in REGULARISED.items()}
+    measure = Measure("kl_to_nash")
+    steps = {name: max(horizons) // method.queries for name, method in methods.items()}
     traces = run_many(
-        methods,
+        algorithms,
         games,
-        num_steps={name: max(horizons) // method.queries for name, method in REGULARISED.items()},
+        num_steps={name: steps[name] for name in algorithms},
         log_nash=log_nash,
-        measures=("kl_to_nash",),
+        measures=(measure.metric,),
         # outer: families, seeds; inner: β, over one copy of P
         axes=(Axes(game=0, log_nash=0), Axes(game=0, log_nash=0), _BETA_AXES),
     )
     curves = []
     for name, method in REGULARISED.items():
-        limits = _biased_limits(method, hyper(methods[name]), group, betas, log_nash)
-        measure = Measure("kl_to_nash")
+        limits = _biased_limits(method, hyper(algorithms[name]), group, betas, log_nash)
         curves.append(
-            _reduce_all(name, method, methods[name], traces[name], measure, constants, horizons, limits)
+            _reduce_all(name, method, algorithms[name], traces[name], measure, constants, horizons, limits)
         )
+    for name in config.added:
+        curves.append(_added(name, methods[name], config, games, log_nash, constants, steps[name], horizons))
     spread = np.median(logspace.span(log_nash), axis=(1, 3))
     rounding = 0.5 * (np.finfo(float).eps * np.maximum(spread, 1.0)) ** 2
     return [
@@ -164,14 +163,46 @@ def _regularised_panels(config: Config, group: Group, progress: Callable[[str], 
     ]
 
 
-def _floor(curves: list[Curve], rounding: float) -> float:
+def _added(
+    name: str,
+    method: Method,
+    config: Config,
+    games: Game,
+    log_nash: jax.Array,
+    constants: Constants,
+    num_steps: int,
+    horizons: list[int],
+) -> list[list[Measured]]:
+    """Curves ``[G][B]`` of a method of anybody: one run a β, since its numbers may be no leaves to stack."""
+    columns = []
+    for index, beta in enumerate(config.betas):
+        algorithm = method.make(beta)
+        at = games._replace(log_ref=games.log_ref[:, :, index], beta=games.beta[:, :, index])
+        trace = run_many(
+            {name: algorithm},
+            at,
+            num_steps=num_steps,
+            log_nash=log_nash[:, :, index],
+            measures=("kl_to_nash",),
+            axes=(Axes(game=0, log_nash=0), Axes(game=0, log_nash=0)),
+        )[name]
+        here = constants._replace(beta=beta, kl_start=constants.kl_start[:, :, index : index + 1])
+        columns.append(
+            _reduce_all(
+                name, method, algorithm, trace, Measure("kl_to_nash"), here, horizons[index : index + 1], None
+            )
+        )
+    return [[curve for (curve,) in rows] for rows in zip(*columns, strict=True)]
+
+
+def _floor(curves: list[Measured], rounding: float) -> float:
     """Highest level at which an unbiased method came to rest, at least that of rounding log π once.
 
     Rounding accumulates over the memory of a method, about 1/(ηβ) steps, so the level is measured.
     """
     rest = []
     for curve in curves:
-        tail = curve.median[-len(curve.median) // 10 :]
+        tail = curve.middle[-len(curve.middle) // 10 :]
         if curve.rate_kind == "linear" and max(tail) < min(1e-20, 10 * min(tail)):
             rest.append(max(tail))
     return max(rounding, *rest) if rest else rounding
@@ -189,34 +220,23 @@ def _unregularised_panels(config: Config, group: Group, progress: Callable[[str]
     )
     progress(f"{len(UNREGULARISED)} unregularised methods, {games.num_actions} actions")
     methods = {name: method.make(0.0) for name, method in UNREGULARISED.items()}
-    metric = "exploitability_original"
+    metric, horizons = "exploitability_original", [config.queries_unregularised]
     traces = run_many(
         methods,
         games,
-        num_steps={
-            name: config.queries_unregularised // method.queries for name, method in UNREGULARISED.items()
-        },
+        num_steps={name: horizons[0] // method.queries for name, method in UNREGULARISED.items()},
         measures=(Measure(metric, "last"), Measure(metric, "average")),
         axes=(Axes(game=Game(0, 0, None, None)),) * 3,
     )
     curves = []
     for name, method in UNREGULARISED.items():
         measure = Measure(metric, "last" if name.endswith("_last") else "average")
-        horizons = [config.queries_unregularised]
         curves.append(
             _reduce_all(name, method, methods[name], traces[name], measure, constants, horizons, None)
         )
     floor = float(np.finfo(float).eps) / 2
     return [
-        Panel(
-            name,
-            TITLES[name],
-            0.0,
-            metric,
-            floor,
-            config.queries_unregularised,
-            [c[g][0] for c in curves],
-        )
+        Panel(name, TITLES[name], 0.0, metric, floor, horizons[0], [rows[g][0] for rows in curves])
         for g, name in enumerate(group.names)
     ]
 
@@ -230,34 +250,26 @@ def _reduce_all(
     constants: Constants,
     horizons: list[int],
     limits: np.ndarray | None,
-) -> list[list[Curve]]:
+) -> list[list[Measured]]:
     """Reduce values ``[G, S, B, N]`` to curves ``[G][B]``; constants broadcast against ``[G, S, B, 1]``."""
     value = np.asarray(trace.of(*measure))
     queries = np.asarray(trace.queries).reshape(-1, value.shape[-1])[0]
-    step_size = hyper(algorithm)["step_size"]
-    if not callable(step_size):
+    value = value.reshape(*value.shape[:2], len(horizons), -1)
+    step_size = hyper(algorithm).get("step_size")
+    if step_size is not None and not callable(step_size):
         constants = constants._replace(step_size=np.reshape(step_size, (1, 1, -1, 1)))
-    matching = [
-        claim
-        for claim in algorithm.claims
-        if claim.iterate == measure.iterate and claim.metric == measure.metric
-    ]
-    promises = promise(matching[0], np.arange(value.shape[-1]), constants, value.shape) if matching else None
+    promises = None
+    for claim in algorithm.claims:
+        if promises is None and (claim.iterate, claim.metric) == (measure.iterate, measure.metric):
+            promises = promise(claim, np.arange(value.shape[-1]), constants, value.shape)
     rows = []
     for g in range(value.shape[0]):
         row = []
         for b, end in enumerate(horizons):
             keep = queries <= end
-            row.append(
-                reduce(
-                    name,
-                    method.queries,
-                    queries[keep],
-                    value[g, :, b][:, keep],
-                    None if promises is None else promises.at(g, b, keep),
-                    None if limits is None else float(np.median(limits[g, :, b])),
-                )
-            )
+            limit = None if limits is None else float(np.median(limits[g, :, b]))
+            promised = None if promises is None else promises.at(g, b, keep)
+            row.append(reduce(name, int(queries[1]), queries[keep], value[g, :, b][:, keep], promised, limit))
         rows.append(row)
     return rows
 

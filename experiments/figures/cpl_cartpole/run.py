@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -29,9 +28,9 @@ from jax.tree_util import Partial
 from experiments.figures.cpl_cartpole import data as cartpole_data
 from experiments.figures.cpl_cartpole import environment as cartpole
 from experiments.figures.cpl_cartpole import value as cartpole_value
+from experiments.figures.shared.curves import Announce, Brief, Curve, announced, bootstrap, check_seeds, curve
 from nlhf import actor_space, actors, behaviour_cloning, cpl, datasets
 from nlhf.base import Algorithm, Comparisons, Oracle
-from nlhf.errors import InputError
 from nlhf.replay import Replay, latest
 from tabular.many import num_workers
 
@@ -89,26 +88,12 @@ def quick(config: Config) -> Config:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One method.
-
-    Attributes:
-      name: a key of ``METHODS``.
-      values: of each metric, ``[numbers of comparisons][seeds]``.
-    """
-
-    name: str
-    values: dict[str, list[list[float]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      config: the settings.
-      curves: method by method.
+      curves: by metric, method by method: means over seeds of what was measured, with 95 % bootstrap intervals.
       references: mean return of the data's episodes ("expert"), of the likelier action of π* ("optimum"), of
         draws from it ("optimum drawn") and of coin flips ("random").
       residual: median and 90 % quantile of the soft Bellman residual of the grid between its corners, on
@@ -117,24 +102,20 @@ class Result:
     """
 
     config: Config
-    curves: list[Curve]
+    curves: dict[str, list[Curve]]
     references: dict[str, float]
     residual: tuple[float, float]
     label_agreement: float
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Solve the grid, draw data, train and judge.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if there are fewer than 2 seeds, or the data cannot be read.
     """
-    if config.seeds < 2:
-        raise InputError(f"seeds is {config.seeds}, but an interval needs 2 or more; give --seeds 8, say")
+    check_seeds(config.seeds, least=2)
     total = len(METHODS) + 2
     own_key, state_key, play_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + config.seeds)
     # before the work: what cannot be read is said at once
@@ -147,19 +128,26 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     fresh = cartpole_data.draw_segments(state_key, rollouts, 200, config.length, config.noise)
     states = fresh.states.reshape(-1, 4)
 
-    def call(kind: str) -> dict[str, Curve]:
+    def call(kind: str) -> dict[str, tuple[Array, ...]]:
         found = {}
         for name in METHODS:
             if METHODS[name][0] == kind:
                 progress(f"training {name.replace('_', ' ')}", total)
-                found[name] = _curve(config, name, stacked[METHODS[name][2]], keys, grid, states)
+                found[name] = _measured(config, name, stacked[METHODS[name][2]], keys, grid, states)
         return found
 
     # a thread for each compiled program: methods of one kind differ in numbers only
     with ThreadPoolExecutor(num_workers()) as pool:
         parts = list(pool.map(call, ("cpl", "cloning")))
-    found = {name: curve for part in parts for name, curve in part.items()}
-    curves = [found[name] for name in METHODS]
+    found = {name: measured for part in parts for name, measured in part.items()}
+    shape = (len(config.pairs), config.seeds)
+    curves = {
+        metric: [
+            curve(name, config.pairs, bootstrap(np.reshape(found[name][place], shape).T, resamples=4000))
+            for name in METHODS
+        ]
+        for place, metric in enumerate(METRICS)
+    }
     residual = cartpole_value.quality(grid, states)
     return Result(
         config,
@@ -210,29 +198,17 @@ def _method(name: str, config: Config, replay: Replay) -> Algorithm:
     return behaviour_cloning(number, replay)
 
 
-def _curve(
-    config: Config,
-    name: str,
-    data: Comparisons,
-    keys: list[Array],
-    grid: cartpole_value.Grid,
-    states: Array,
-) -> Curve:
+def _measured(
+    config: Config, name: str, data: Comparisons, keys: list[Array], grid: cartpole_value.Grid, states: Array
+) -> tuple[Array, ...]:
+    """Each of ``METRICS``, for every number of comparisons and every seed, in one row."""
     count = len(config.pairs) * config.seeds
     one = [jax.tree.map(lambda column, row=row: column[row], data) for row in range(count)]
     oracles = [datasets.minibatches(part, config.batch) for part in one]
     oracle = jax.tree.map(lambda *leaves: jnp.stack(leaves), *oracles)
     replay = latest(oracles[0].duel(jax.random.key(0), None, None))
     run_keys = jnp.stack([jax.random.fold_in(key, 1) for _ in config.pairs for key in keys])
-    measured = _train_and_judge(config, _method(name, config, replay), oracle, run_keys, grid, states)
-    shape = (len(config.pairs), config.seeds)
-    return Curve(
-        name,
-        {
-            metric: np.asarray(values).reshape(shape).tolist()
-            for metric, values in zip(METRICS, measured, strict=True)
-        },
-    )
+    return _train_and_judge(config, _method(name, config, replay), oracle, run_keys, grid, states)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.output.style import STYLE
+from experiments.figures.cpl_consistency.run import FEW
+from experiments.figures.shared import palette, panels
+from experiments.figures.shared.tables import markdown, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.figures.cpl_consistency.run import FEW, Curve, Rate, Result
+    from experiments.figures.cpl_consistency.run import Line, Rate, Result
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7A8CA3"
-SHADES = ("#CC79A7", "#E69F00", "#56B4E9", "#0072B2")  # of λ, the last is λ = 1
-LABELS = {
-    "regret": "CPL, regret labels",
-    "return": "CPL, partial-return labels",
-    "cloning": "cloning the preferred",
+CPL = palette.style("cpl").colour
+LINES = {
+    "regret": ("CPL, regret labels", CPL),
+    "return": palette.style("cpl_partial_return"),
+    "cloning": ("cloning the preferred", palette.colour("behaviour_cloning")),
 }
-COLOURS = {"regret": BLUE, "return": ORANGE, "cloning": GREEN}
+OTHER = "#44AA99"  # of what no method is
+SHADES = ("#D9C2E0", "#B58FC6", "#8A5AA5", CPL)  # of λ, the last is λ = 1
 TITLES = {
     "segments": "a  segments of 3 steps",
     "actions": "b  pairs of actions in one state",
@@ -32,7 +34,7 @@ TITLES = {
     "null": "g  directions left flat",
     "exact": "h  error with exact labels",
 }
-MARK: Any = {"linestyle": "none", "marker": "o", "markersize": 3, "markeredgewidth": 0}
+LEVEL: Any = {"color": "black", "linestyle": panels.DASHED, "linewidth": 0.8}
 
 
 def plot(result: Result) -> Figure:
@@ -43,97 +45,81 @@ def plot(result: Result) -> Figure:
     Dotted lines are limits with exact labels, dashed ones the theory: slopes -1/2 and -1, and how many
     directions n comparisons leave flat at least.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    with matplotlib.rc_context(STYLE):
-        figure, grid = plt.subplots(2, 4, figsize=(10.4, 5.0))
-        for (name, title), axes in zip(TITLES.items(), grid.flat, strict=True):
+    exponent = _rate(result, "segments", "regret").exponent.value
+    finding = (
+        f"With regret labels CPL's error falls as $n^{{{exponent:.2f}}}$; with partial-return labels it stops"
+    )
+    with panels.sheet(11.6, 6.2, finding) as figure:
+        for (name, title), axes in zip(TITLES.items(), figure.subplots(2, 4).flat, strict=True):
             axes.set_title(title.format(few=FEW), loc="left")
-            if name in ("segments", "actions"):
+            draw = {"loss": _loss, "discount": _discount, "unseen": _unseen, "bias": _bias}.get(name)
+            draw = draw or {"null": _flat, "exact": _exact}.get(name)
+            if draw is None:
                 _recovery(axes, result, name)
-            elif name == "loss":
-                _loss(axes, result)
-            elif name == "discount":
-                _discount(axes, result)
-            elif name == "unseen":
-                _unseen(axes, result)
-            elif name == "bias":
-                _bias(axes, result)
             else:
-                _identified(axes, result, name)
-        figure.tight_layout(h_pad=1.4, w_pad=1.0)
-        plt.close(figure)
+                draw(axes, result)
     return figure
 
 
-def _line(axes: Axes, curve: Curve, colour: str, label: str | None = None, **look: Any) -> None:
-    axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, lw=0)
-    axes.plot(curve.x, curve.middle, color=colour, label=label, **look)
-
-
-def _rate_of(result: Result, panel: str, name: str) -> Rate:
+def _rate(result: Result, panel: str, name: str) -> Rate:
     return next(rate for rate in result.rates if (rate.panel, rate.name) == (panel, name))
 
 
-def _slope(axes: Axes, curve: Curve, exponent: float, label: str) -> None:
+def _slope(axes: Axes, curve: Line, exponent: float, label: str) -> None:
     x = np.asarray(curve.x)
-    axes.plot(
-        x, curve.middle[-1] * (x / x[-1]) ** exponent, color="black", ls=(0, (4, 2)), lw=0.8, label=label
-    )
+    axes.plot(x, curve.middle[-1] * (x / x[-1]) ** exponent, label=label, **LEVEL)
+
+
+def _legend(axes: Axes, place: str) -> None:
+    axes.legend(loc=place, fontsize=panels.letters(0.85), handlelength=1.4)
 
 
 def _recovery(axes: Axes, result: Result, panel: str) -> None:
     for curve in result.panels[panel]:
-        fitted = _rate_of(result, panel, curve.name)
-        told = f": $n^{{{fitted.mean:.2f}}}$" if curve.name == "regret" else ""
-        _line(axes, curve, COLOURS[curve.name], LABELS[curve.name] + told)
+        label, colour = LINES[curve.name]
+        if curve.name == "regret":
+            label += f": $n^{{{_rate(result, panel, curve.name).exponent.value:.2f}}}$"
+        panels.draw(axes, curve, color=colour, label=label)
         if curve.name == "return" and curve.limit is not None:
             words = "its limit" if panel == "segments" else "distance of the myopic policy"
-            axes.axhline(curve.limit, color=ORANGE, ls=":", lw=1.0, label=words)
+            axes.axhline(curve.limit, color=colour, ls=":", lw=1.0, label=words)
         if curve.name == "regret":
             _slope(axes, curve, -0.5, "slope -1/2")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    panels.log_log(axes, "labels n", "RMSE of log π, nats")
     axes.xaxis.set_minor_formatter("")
-    axes.set_xlabel("labels n")
-    axes.set_ylabel("RMSE of log π, nats")
     low = min(curve.low[-1] for curve in result.panels[panel])
-    axes.set_ylim(low / 12, None)  # room for the legend
-    axes.legend(loc="lower left", fontsize=6.3)
+    axes.set_ylim(low / 25, None)  # room for the legend
+    _legend(axes, "lower left")
 
 
 def _loss(axes: Axes, result: Result) -> None:
     (curve,) = result.panels["loss"]
-    fitted = _rate_of(result, "loss", "regret")
-    _line(axes, curve, BLUE, f"{LABELS['regret']}: $n^{{{fitted.mean:.2f}}}$")
+    exponent = _rate(result, "loss", "regret").exponent.value
+    panels.draw(axes, curve, color=CPL, label=f"{LINES['regret'][0]}: $n^{{{exponent:.2f}}}$")
     _slope(axes, curve, -1.0, "slope -1")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    panels.log_log(axes, "labels n", "soft-value loss")
     axes.xaxis.set_minor_formatter("")
-    axes.set_xlabel("labels n")
-    axes.set_ylabel("soft-value loss")
-    axes.legend(loc="lower left", fontsize=6.3)
+    _legend(axes, "lower left")
 
 
 def _discount(axes: Axes, result: Result) -> None:
     curves = {curve.name: curve for curve in result.panels["discount"]}
-    _line(axes, curves["segments"], GREEN, "partial return, 3 steps")
-    _line(axes, curves["actions"], ORANGE, "partial return, actions")
-    axes.plot(curves["myopic"].x, curves["myopic"].middle, color="black", label="myopic policy", **MARK)
+    panels.draw(axes, curves["segments"], color=OTHER, label="partial return, 3 steps")
+    panels.draw(axes, curves["actions"], color=LINES["return"][1], label="partial return, actions")
+    marks: Any = {"linestyle": "none", "marker": "o", "markersize": 3, "markeredgewidth": 0}
+    axes.plot(curves["myopic"].x, curves["myopic"].middle, color="black", label="myopic policy", **marks)
     most = result.config.pairs * 2**result.config.doublings
-    _line(axes, curves["regret"], BLUE, f"regret, n = {most}")
+    panels.draw(axes, curves["regret"], color=CPL, label=f"regret, n = {most}")
     axes.set_xlabel("discount γ")
     axes.set_ylabel("soft-value loss / uniform's")
     axes.set_xlim(0, 1)
     top = max(max(curve.high) for curve in curves.values())
-    axes.set_ylim(-0.02 * top, 1.5 * top)
-    axes.legend(loc="upper left", fontsize=6.3)
+    axes.set_ylim(-0.02 * top, 1.6 * top)
+    _legend(axes, "upper left")
 
 
 def _unseen(axes: Axes, result: Result) -> None:
-    (curve,) = result.panels["unseen"]
-    _line(axes, curve, BLUE, marker="o", markersize=3)
+    panels.draw(axes, result.panels["unseen"][0], color=CPL, marker="o", markersize=3)
     axes.set_xlabel("λ")
     axes.set_ylabel("mass on unseen actions")
     axes.set_xlim(0, 1.02)
@@ -143,38 +129,44 @@ def _unseen(axes: Axes, result: Result) -> None:
 def _bias(axes: Axes, result: Result) -> None:
     curves = result.panels["bias"]
     for curve, colour in zip(curves, SHADES[-len(curves) :], strict=True):
-        _line(axes, curve, colour, f"λ = {curve.name}")
+        panels.draw(axes, curve, color=colour, label=f"λ = {curve.name}")
     axes.axhline(1.0, color="black", lw=0.8, ls=":")
-    axes.text(curves[0].x[-1], 1.08, "uniform policy", ha="right", va="bottom", fontsize=6.3)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("labels n")
-    axes.set_ylabel("soft-value loss / uniform's")
-    axes.legend(loc="lower left", fontsize=6.3)
+    look: Any = {"ha": "right", "va": "bottom", "fontsize": panels.letters(0.85)}
+    axes.text(curves[0].x[-1], 1.08, "uniform policy", **look)
+    panels.log_log(axes, "labels n", "soft-value loss / uniform's")
+    _legend(axes, "lower left")
 
 
-def _identified(axes: Axes, result: Result, panel: str) -> None:
+def _sizes(result: Result) -> tuple[int, int]:
+    """Numbers of log-probabilities and of free parameters of a policy."""
     config = result.config
-    size, free = config.num_states * config.num_actions, config.num_states * (config.num_actions - 1)
-    if panel == "null":
-        names = {"log-probabilities": (ORANGE, size, 1), "policies": (BLUE, free, 0)}
-        for curve in result.panels[panel]:
-            colour, total, floor = names[curve.name]
-            _line(axes, curve, colour, f"of {curve.name}", marker="o", markersize=2.5, lw=0)
-            n = np.arange(0, curve.x[-1] + 1)
-            bound = f"max({'SA' if floor else 'S(A-1)'} - n, {floor})"
-            axes.plot(n, np.maximum(total - n, floor), color=colour, ls=(0, (4, 2)), lw=0.8, label=bound)
-        axes.set_ylabel("dimension")
-        axes.legend(loc="upper right", fontsize=6.3)
-    else:
-        (curve,) = result.panels[panel]
-        _line(axes, curve, BLUE, marker="o", markersize=2.5)
-        axes.axvline(free, color="black", ls=(0, (4, 2)), lw=0.8)
-        axes.text(free + 1.5, 0.3, f"S(A-1) = {free}", fontsize=6.3)
-        axes.set_yscale("log")
-        axes.set_ylabel("RMSE of log π, nats")
-    axes.set_xlim(0, 66)
+    return config.num_states * config.num_actions, config.num_states * (config.num_actions - 1)
+
+
+def _flat(axes: Axes, result: Result) -> None:
+    size, free = _sizes(result)
+    names = {"log-probabilities": (OTHER, size, 1, "SA"), "policies": (CPL, free, 0, "S(A-1)")}
+    for curve in result.panels["null"]:
+        colour, total, floor, letters = names[curve.name]
+        panels.draw(axes, curve, color=colour, label=f"of {curve.name}", marker="o", markersize=2.5, lw=0)
+        n = np.arange(0, curve.x[-1] + 1)
+        bound = {**LEVEL, "color": colour, "label": f"max({letters} - n, {floor})"}
+        axes.plot(n, np.maximum(total - n, floor), **bound)
+    axes.set_ylabel("dimension")
     axes.set_xlabel("comparisons n")
+    axes.set_xlim(0, 66)
+    _legend(axes, "upper right")
+
+
+def _exact(axes: Axes, result: Result) -> None:
+    _, free = _sizes(result)
+    panels.draw(axes, result.panels["exact"][0], color=CPL, marker="o", markersize=2.5)
+    axes.axvline(free, **LEVEL)
+    axes.text(free + 1.5, 0.3, f"S(A-1) = {free}", fontsize=panels.letters(0.85))
+    axes.set_yscale("log")
+    axes.set_ylabel("RMSE of log π, nats")
+    axes.set_xlabel("comparisons n")
+    axes.set_xlim(0, 66)
 
 
 def table(result: Result) -> str:
@@ -183,30 +175,26 @@ def table(result: Result) -> str:
     An exponent is the mean over runs of the slope of each, with its 95 % bootstrap interval. The masses on
     unseen actions are means, with theirs.
     """
-    runs = result.config.seeds * result.config.mdps
-    lines = [
-        f"{runs} runs, each with its own MDP. From exact partial-return labels of pairs of actions,",
-        f"the log π of CPL is the myopic policy's within {result.myopic_distance:.1e} nats.",
-        "",
-        "| panel | line | exponent of n | 95 % interval | theory |",
-        "|---|---|---|---|---|",
-    ]
     theory = {("segments", "regret"): "-1/2", ("actions", "regret"): "-1/2", ("loss", "regret"): "-1"}
+    rates, ends = [], []
     for rate in result.rates:
-        expected = theory.get((rate.panel, rate.name), "does not fall")
-        interval = f"{rate.low:.3f} to {rate.high:.3f}"
-        lines.append(f"| {rate.panel} | {rate.name} | {rate.mean:.3f} | {interval} | {expected} |")
-    lines += [
-        "",
-        "| panel | line | at | median | 10-90 % | at | median | 10-90 % | with exact labels |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+        expected, found = theory.get((rate.panel, rate.name), "does not fall"), rate.exponent
+        rates.append([rate.panel, rate.name, f"{found.value:.3f}", span(found.low, found.high), expected])
     for panel, curves in result.panels.items():
         for curve in curves:
             cells = [panel, curve.name]
             for end in (0, -1):
                 cells += [f"{curve.x[end]:g}", f"{curve.middle[end]:.3g}"]
-                cells.append(f"{curve.low[end]:.3g} to {curve.high[end]:.3g}")
-            cells.append("-" if curve.limit is None else f"{curve.limit:.3g}")
-            lines.append("| " + " | ".join(cells) + " |")
+                cells.append(span(curve.low[end], curve.high[end], ".3g"))
+            ends.append([*cells, "-" if curve.limit is None else f"{curve.limit:.3g}"])
+    runs = result.config.seeds * result.config.mdps
+    at = ["at", "median", "10-90 %"]
+    lines = [
+        f"{runs} runs, each with its own MDP. From exact partial-return labels of pairs of actions,",
+        f"the log π of CPL is the myopic policy's within {result.myopic_distance:.1e} nats.",
+        "",
+        *markdown(["panel", "line", "exponent of n", "95 % interval", "theory"], rates),
+        "",
+        *markdown(["panel", "line", *at, *at, "with exact labels"], ends),
+    ]
     return "\n".join(lines) + "\n"

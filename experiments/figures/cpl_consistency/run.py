@@ -17,7 +17,6 @@ boundary, and what is shown is where L-BFGS stops.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,82 +35,66 @@ from experiments.figures.cpl_consistency.fits import (
     relative_loss,
     rmse,
 )
+from experiments.figures.shared.curves import (
+    Announce,
+    Brief,
+    Curve,
+    Interval,
+    announced,
+    bootstrap,
+    check_seeds,
+    quantiles,
+)
 from nlhf.algorithms.behaviour_cloning import behaviour_cloning
 from nlhf.algorithms.cpl import cpl
 from nlhf.base import Comparisons, check_number, check_whole
-from nlhf.errors import InputError
 from tabular.mdps.mdp import MDP
 
 FEW = 8  # labels of the sweep over λ
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One line.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Line(Curve):
+    """Median over runs, 10 and 90 % quantiles; in the panel ``unseen`` the mean with its 95 % bootstrap interval.
 
     Attributes:
-      name: what varies between the lines of a panel.
-      x: abscissae.
-      middle: median over runs; in the panel ``unseen`` the mean.
-      low: 10 % quantile over runs; there the 2.5 % point of the mean's bootstrap.
-      high: 90 % quantile; there the 97.5 % point.
       limit: median over runs of the value with exact labels (n without end), where it was computed.
     """
 
-    name: str
-    x: list[float]
-    middle: list[float]
-    low: list[float]
-    high: list[float]
     limit: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """An exponent of n, fitted to each run over n >= ``pairs``.
-
-    Attributes:
-      panel: which panel.
-      name: which of its lines.
-      mean: over runs.
-      low: 2.5 % point of its bootstrap.
-      high: 97.5 % point.
-    """
+    """An exponent of n, fitted to each run over n >= ``pairs``; the mean over runs with its interval."""
 
     panel: str
     name: str
-    mean: float
-    low: float
-    high: float
+    exponent: Interval
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      config: the settings.
       panels: lines by panel: ``segments`` and ``actions`` (RMSE of log π over n, for segments of 3 steps and
         for pairs of actions in one state), ``loss`` (soft-value loss over n), ``unseen`` (mass on unseen
         actions over λ), ``bias`` (soft-value loss over n by λ, in units of the uniform policy's),
         ``discount`` (likewise over discounts), ``null`` (flat directions over n), ``exact`` (RMSE over n).
-      rates: fitted exponents.
       myopic_distance: largest difference between log π of CPL on exact partial-return labels of pairs of
         actions and the myopic policy exp(r/α).
     """
 
     config: Config
-    panels: dict[str, list[Curve]]
+    panels: dict[str, list[Line]]
     rates: list[Rate]
     myopic_distance: float
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Fit every data set.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: on a setting out of its range.
@@ -124,7 +107,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
         ("discounts", _discounts),
         ("flat directions", _flat),
     )
-    panels: dict[str, list[Curve]] = {}
+    panels: dict[str, list[Line]] = {}
     rates: list[Rate] = []
     myopic_distance = 0.0
     mdps = random_mdps(config)
@@ -138,8 +121,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
 
 
 def _check(config: Config) -> None:
-    if not 1 <= config.seeds <= 1000:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..1000; give --seeds 10, say")
+    check_seeds(config.seeds)
     for name, low in (("mdps", 1), ("num_states", 2), ("num_actions", 2), ("pairs", 64), ("doublings", 1)):
         check_whole(name, getattr(config, name), low=low)
     check_number("temperature", config.temperature, open_low=True)
@@ -147,7 +129,7 @@ def _check(config: Config) -> None:
     check_number("biases", np.asarray(config.biases), high=1.0, open_low=True)
 
 
-Part = tuple[dict[str, list[Curve]], list[Rate], float]
+Part = tuple[dict[str, list[Line]], list[Rate], float]
 
 
 def _segments(config: Config, mdps: MDP) -> Part:
@@ -173,7 +155,7 @@ def _actions(config: Config, mdps: MDP) -> Part:
 
 def _recovery(
     config: Config, mdps: MDP, panel: str, levels: list[int], fits: dict[str, np.ndarray]
-) -> tuple[list[Curve], list[Rate]]:
+) -> tuple[list[Line], list[Rate]]:
     curves, rates = [], []
     for name, policies in fits.items():
         errors = rmse(mdps, policies)
@@ -202,8 +184,8 @@ def _conservative(config: Config, mdps: MDP) -> Part:
     swept, rest = np.split(fit(cpl, _settings(config, biases), mdps, sets), [len(config.biases)])
     losses = relative_loss(mdps, rest).reshape(len(shown), len(levels), -1)
     curves = [_curve(f"{bias:g}", levels, rows) for bias, rows in zip(shown, losses, strict=True)]
-    mass = _mean(config, unseen_mass(few, swept))
-    unseen = Curve("λ", list(config.biases), *(row.tolist() for row in mass))
+    mass = _mean(config, unseen_mass(few, swept).T)
+    unseen = Line("λ", list(config.biases), *(row.tolist() for row in mass))
     return {"unseen": [unseen], "bias": curves}, [], 0.0
 
 
@@ -263,21 +245,16 @@ def _levels(config: Config, first: int | None = None) -> list[int]:
     return levels
 
 
-def _curve(name: str, x: Any, values: np.ndarray, limit: float | None = None) -> Curve:
-    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=1)
-    return Curve(name, [float(at) for at in x], middle.tolist(), low.tolist(), high.tolist(), limit)
+def _curve(name: str, x: Any, values: np.ndarray, limit: float | None = None) -> Line:
+    band = (each.tolist() for each in quantiles(values.T))
+    return Line(name, [float(at) for at in x], *band, limit)
 
 
 def _rate(config: Config, panel: str, name: str, levels: list[int], values: np.ndarray) -> Rate:
     """Slope of log value in log n of each run; the mean over runs with its bootstrap."""
     slopes = np.polyfit(np.log(levels), np.log(values), 1)[0]
-    mean, low, high = (float(number) for number in _mean(config, slopes))
-    return Rate(panel, name, mean, low, high)
+    return Rate(panel, name, Interval(*(float(number) for number in _mean(config, slopes))))
 
 
 def _mean(config: Config, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over runs, the last axis, with the 2.5 and 97.5 % points of its bootstrap."""
-    rng = np.random.default_rng([config.seed, values.shape[-1]])
-    drawn = rng.integers(values.shape[-1], size=(2000, values.shape[-1]))
-    low, high = np.quantile(values[..., drawn].mean(-1), [0.025, 0.975], axis=-1)
-    return values.mean(-1), low, high
+    return bootstrap(values, seed=[config.seed, len(values)], resamples=2000)

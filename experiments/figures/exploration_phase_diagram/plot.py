@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import STYLES, THEORY
+from experiments.figures.shared import palette, panels
+from experiments.figures.shared.tables import markdown, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,17 +24,18 @@ def plot(result: Result) -> Figure:
     Heat maps share one scale a row. Dashed: T = exp(1/(8β)), where the rare arm is drawn once. In the map of
     the best method pale cells are not separated from the next one by their interval.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
     from matplotlib.colors import LogNorm
 
     instances = [best.instance for best in result.best]
     methods = list(dict.fromkeys(each.method for each in result.maps))
-    with matplotlib.rc_context(panels.LOOK):
-        figure = plt.figure(figsize=(15.5, 2.75 * len(instances) + 0.5))
-        widths = [1.0] * len(methods) + [0.07, 0.8, 1.0, 0.42, 1.3]
-        grid = figure.add_gridspec(len(instances), len(widths), width_ratios=widths, wspace=0.16, hspace=0.42)
+    finding = (
+        "At small β greedy methods stand before a wall, T = exp(1/(8β)), that a draw of the reference passes"
+    )
+    with panels.sheet(15.5, 2.9 * len(instances) + 0.7, finding) as figure:
+        widths = [1.0] * len(methods) + [0.07, 1.0, 1.3]
+        grid = figure.add_gridspec(len(instances), len(widths), width_ratios=widths)
         for row, instance in enumerate(instances):
+            last = row == len(instances) - 1
             maps = [each for each in result.maps if each.instance == instance]
             values = np.concatenate([np.ravel(each.mean) for each in maps])
             lowest = max(float(values.min()), 1e-2)
@@ -42,34 +43,21 @@ def plot(result: Result) -> Figure:
             image: Any = None
             for column, each in enumerate(maps):
                 axes = figure.add_subplot(grid[row, column])
-                image = axes.pcolormesh(
-                    *_edges(each, result), np.asarray(each.mean).clip(lowest), norm=norm, cmap="cividis"
-                )
+                regret = np.asarray(each.mean).clip(lowest)
+                image = axes.pcolormesh(*_edges(each, result), regret, norm=norm, cmap="cividis")
                 if instance == "good rare arm":
                     _wall(axes, result, named=column == 0)
-                _plane(axes, each, result, first=column == 0, last=row == len(instances) - 1)
-                title = STYLES[each.method].label
-                title += "" if each.width is None else f", {each.width:g}u"
-                axes.set_title(title, color=STYLES[each.method].colour, weight="bold")
+                _plane(axes, each, result, first=column == 0, last=last)
+                style = palette.style(each.method)
+                title = style.label if each.width is None else f"{style.label}, {each.width:g}u"
+                axes.set_title(title, color=style.colour, weight="bold")
                 if column == 0:
-                    axes.annotate(
-                        instance,
-                        (-0.62, 0.5),
-                        xycoords="axes fraction",
-                        rotation=90,
-                        va="center",
-                        ha="center",
-                        fontsize=10.5,
-                        weight="bold",
-                    )
+                    axes.set_ylabel(f"{instance}\n1/β")
             bar = figure.colorbar(image, cax=figure.add_subplot(grid[row, len(methods)]))
             bar.set_label("cumulative regret")
-            bar.outline.set_linewidth(0.4)
-            axes = figure.add_subplot(grid[row, len(methods) + 2])
-            _best(axes, result.best[row], maps[0], result, last=row == len(instances) - 1)
-            axes = figure.add_subplot(grid[row, len(methods) + 4])
-            _cut(axes, maps, result, last=row == len(instances) - 1)
-        plt.close(figure)
+            bar.outline.set_linewidth(0.4)  # type: ignore[operator]  # matplotlib's stubs know no outline
+            _best(figure.add_subplot(grid[row, -2]), result.best[row], maps[0], result, last=last)
+            _cut(figure.add_subplot(grid[row, -1]), maps, result, last=last)
     return figure
 
 
@@ -84,8 +72,7 @@ def _between(centres: Any) -> np.ndarray:
 
 
 def _plane(axes: Axes, each: Map, result: Result, *, first: bool, last: bool) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    panels.log_log(axes, "T" if last else "", "1/β" if first else "")
     edges = _edges(each, result)
     axes.set_xlim(edges[0][0], edges[0][-1])
     axes.set_ylim(edges[1][0], edges[1][-1])
@@ -93,15 +80,11 @@ def _plane(axes: Axes, each: Map, result: Result, *, first: bool, last: bool) ->
     axes.set_yticks(result.config.inverse_betas, [str(one) for one in result.config.inverse_betas])
     axes.minorticks_off()
     axes.tick_params(length=0, labelleft=first)
-    if first:
-        axes.set_ylabel("1/β")
-    if last:
-        axes.set_xlabel("T")
 
 
 def _wall(axes: Axes, result: Result, *, named: bool) -> None:
     inverse_beta = np.geomspace(result.config.inverse_betas[0] / 2, 2 * result.config.inverse_betas[-1], 200)
-    axes.plot(np.exp(inverse_beta / 8), inverse_beta, color="white", linestyle=(0, (4, 2)), linewidth=1.2)
+    axes.plot(np.exp(inverse_beta / 8), inverse_beta, color="white", linestyle=panels.DASHED, linewidth=1.2)
     if named:
         axes.text(0.04, 0.66, r"$T = e^{1/8\beta}$", color="white", transform=axes.transAxes)
 
@@ -112,7 +95,7 @@ def _best(axes: Axes, best: Best, first: Map, result: Result, *, last: bool) -> 
     image = np.ones((*np.shape(best.method), 3))
     for row, (names, certain) in enumerate(zip(best.method, best.certain, strict=True)):
         for column, (name, sure) in enumerate(zip(names, certain, strict=True)):
-            colour = np.asarray(to_rgb(STYLES[name].colour))
+            colour = np.asarray(to_rgb(palette.colour(name)))
             image[row, column] = colour if sure else 0.3 * colour + 0.7
     axes.pcolormesh(*_edges(first, result), image, edgecolor="white", linewidth=0.8)
     _plane(axes, first, result, first=True, last=last)
@@ -121,27 +104,24 @@ def _best(axes: Axes, best: Best, first: Map, result: Result, *, last: bool) -> 
 
 def _cut(axes: Axes, maps: list[Map], result: Result, *, last: bool) -> None:
     x = np.asarray(result.config.inverse_betas, float)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    horizon = maps[0].horizons[-1]
+    panels.log_log(axes, "1/β" if last else "", "")
+    ends = []
     for each in maps:
-        colour = STYLES[each.method].colour
+        style = palette.style(each.method)
         mean, low, high = (np.asarray(rows)[:, -1] for rows in (each.mean, each.low, each.high))
-        axes.fill_between(x, low.clip(1e-3), high, color=colour, alpha=0.18, lw=0)
-        axes.plot(x, mean, color=colour)
-    axes.plot(x, theory(maps, x), color=THEORY, linestyle=(0, (1.5, 1.5)), linewidth=1.2)
+        axes.fill_between(x, low.clip(1e-3), high, color=style.colour, alpha=0.18, lw=0)
+        axes.plot(x, mean, color=style.colour)
+        ends.append((style.label, style.colour, float(mean[-1])))
+    axes.plot(x, theory(maps, x), color=palette.THEORY, linestyle=panels.DOTTED, linewidth=1.2)
     values = np.concatenate([np.asarray(each.mean)[:, -1] for each in maps])
     axes.set_ylim(max(values.min() / 2, 1e-2), values.max() * 2)
     axes.set_xlim(x[0], x[-1])
     every = 1 + (len(x) > 5)
     axes.set_xticks(x, [f"{one:g}" if place % every == 0 else "" for place, one in enumerate(x)])
     axes.minorticks_off()
-    axes.set_title(f"cut at T = {horizon}")
-    if last:
-        axes.set_xlabel("1/β")
-    ends = [(STYLES[each.method].label, STYLES[each.method].colour, each.mean[-1][-1]) for each in maps]
-    ends.append(("theory's shape", THEORY, float(theory(maps, x)[-1])))
-    panels.label_ends(axes, ends, gap=0.105)
+    axes.set_title(f"cut at T = {maps[0].horizons[-1]}")
+    ends.append(("theory's shape", palette.THEORY, float(theory(maps, x)[-1])))
+    panels.label_ends(axes, ends, gap=0.12)
 
 
 def theory(maps: list[Map], x: np.ndarray) -> np.ndarray:
@@ -162,28 +142,20 @@ def table(result: Result) -> str:
     lines = []
     for best in result.best:
         maps = [each for each in result.maps if each.instance == best.instance]
-        head = " | ".join(STYLES[each.method].label for each in maps)
         width = next(each.width for each in maps if each.width is not None)
-        lines += [
-            f"**{best.instance}** (KL-UCB: c = {width:g}; in brackets the exponent in T at the end)",
-            "",
-            f"| 1/β | T | {head} | least |",
-            "|" + "---|" * (len(maps) + 3),
-        ]
+        rows = []
         for row, inverse_beta in enumerate(result.config.inverse_betas):
             for column, horizon in enumerate(maps[0].horizons):
-                ending = column == len(maps[0].horizons) - 1
-                cells = [
-                    _span(each, row, column) + (f" [{each.exponent[row]:.2f}]" if ending else "")
-                    for each in maps
-                ]
-                name = STYLES[best.method[row][column]].label
+                cells = [_cell(each, row, column) for each in maps]
                 sure = "" if best.certain[row][column] else " (not separated)"
-                lines.append(f"| {inverse_beta} | {horizon} | {' | '.join(cells)} | {name}{sure} |")
-        lines.append("")
+                rows.append([inverse_beta, horizon, *cells, palette.label(best.method[row][column]) + sure])
+        head = f"**{best.instance}** (KL-UCB: c = {width:g}; in brackets the exponent in T at the end)"
+        names = [palette.label(each.method) for each in maps]
+        lines += [head, "", *markdown(["1/β", "T", *names, "least"], rows), ""]
     return "\n".join(lines)
 
 
-def _span(each: Map, row: int, column: int) -> str:
-    mean, low, high = (table[row][column] for table in (each.mean, each.low, each.high))
-    return f"{mean:.3g} ({low:.3g} to {high:.3g})"
+def _cell(each: Map, row: int, column: int) -> str:
+    mean, low, high = (rows[row][column] for rows in (each.mean, each.low, each.high))
+    ending = f" [{each.exponent[row]:.2f}]" if column == len(each.horizons) - 1 else ""
+    return f"{mean:.3g} ({span(low, high, '.3g')}){ending}"

@@ -33,6 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.figures.shared import exploration
+from experiments.figures.shared.calls import in_threads
+from experiments.figures.shared.curves import Announce, Brief, announced, bootstrap, check_seeds
 from experiments.figures.shared.exploration import BAD, GOOD
 from nlhf import dpo, kl_ucb, logspace, xpo, xpo_previous
 from nlhf.base import Algorithm
@@ -125,15 +127,9 @@ class Best:
     certain: list[list[bool]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      config: the settings.
-      maps: instance by instance, method by method.
-      best: instance by instance.
-    """
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
+    """Everything the figure and the table are drawn from; maps instance by instance, method by method."""
 
     config: Config
     maps: list[Map]
@@ -151,17 +147,14 @@ class _Family:
     horizons: tuple[int, ...]
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Run every method on every family of instances.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if seeds is not in 1..1000 or an instance has less than two horizons.
     """
-    exploration.check_seeds(config.seeds)
+    check_seeds(config.seeds)
     if len(config.horizons) < 2 or config.longest_random < config.horizons[1]:
         raise InputError(
             f"horizons is {config.horizons}, the longest on random bandits {config.longest_random}, but "
@@ -172,7 +165,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
         f"{name} on {', '.join(family.names)}": functools.partial(_regret, config, family, name)
         for family, name in itertools.product(reversed(families), ("kl_ucb", "xpo", "xpo_previous", "dpo"))
     }
-    done = exploration.in_threads(calls, progress)
+    done = in_threads(calls, progress)
     maps, best = [], []
     for family in families:
         parts: dict[str, tuple[np.ndarray, list[float | None]]] = {}
@@ -228,7 +221,7 @@ def _regret(config: Config, family: _Family, name: str) -> dict[str, tuple[np.nd
     if name == "kl_ucb":
         each = _lanes(config, family, name, config.widths, config.tuning_seeds)
         shown, tuning = each[:, : config.seeds], each[:, config.seeds :]
-        # one width for all instances of a family, as nobody is told whether the rare arm is good; √T puts the
+        # one width for all instances of a family, as no method knows whether the rare arm is good; √T puts the
         # horizons on one scale
         chosen = int((tuning / np.sqrt(family.horizons)).mean((1, 2, 3, 4)).argmin())
         return {name: (shown[chosen], [config.widths[chosen]] * len(family.names))}
@@ -273,7 +266,7 @@ def _stack(name: str, settings: Any, bandits: Bandit, arms: int) -> Algorithm:
 def _map(
     instance: str, method: str, horizons: tuple[int, ...], regret: np.ndarray, width: float | None
 ) -> Map:
-    mean, low, high = exploration.interval(regret)
+    mean, low, high = bootstrap(regret)
     exponent = np.diff(np.log(mean[:, -2:]), axis=-1)[:, 0] / np.log(horizons[-1] / horizons[-2])
     return Map(
         instance, method, list(horizons), mean.tolist(), low.tolist(), high.tolist(), exponent.tolist(), width
@@ -281,15 +274,9 @@ def _map(
 
 
 def _best(instance: str, regrets: dict[str, np.ndarray]) -> Best:
-    order = np.argsort(np.stack([regrets[method].mean(0) for method in METHODS]), axis=0)
-    rows, columns = order.shape[1:]
-    method = [[METHODS[order[0, row, column]] for column in range(columns)] for row in range(rows)]
-    certain = []
-    for row in range(rows):
-        line = []
-        for column in range(columns):
-            first, second = (regrets[METHODS[order[place, row, column]]] for place in (0, 1))
-            _, low, _ = exploration.interval((second - first)[:, row, column])
-            line.append(bool(low > 0))
-        certain.append(line)
-    return Best(instance, method, certain)
+    table = np.stack([regrets[method] for method in METHODS])  # [M, S, B, T]
+    order = np.argsort(table.mean(1), axis=0)
+    best, next_best = (np.take_along_axis(table, order[place][None, None], 0)[0] for place in (0, 1))
+    _, low, _ = bootstrap(next_best - best)
+    method = [[METHODS[index] for index in row] for row in order[0]]
+    return Best(instance, method, (low > 0).tolist())

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.figures.language_nash.run import TABLE, TRANSFORMER
 from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import STYLES
+from experiments.figures.shared.palette import STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

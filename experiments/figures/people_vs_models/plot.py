@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.output.style import STYLE
+from experiments.figures.shared import panels
+from experiments.figures.shared.tables import markdown, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,20 +16,19 @@ if TYPE_CHECKING:
 
     from experiments.figures.people_vs_models.run import Interval, Match, Panel, Result, Triples
 
-LOOK: Any = {**STYLE, "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8}
-LOOK |= {"xtick.labelsize": 8, "ytick.labelsize": 9, "axes.titleweight": "bold"}
-REAL, MADE_UP, TWIN = "#0072B2", "#009E73", "#9A9A9A"
+REAL, MADE_UP, TWIN = "#222255", "#44AA99", "#9A9A9A"
+NASH, SAME_KL, SAME_BETA = "#222255", "#BB5566", "#7A5195"  # policies of a model, not methods
 RANGE: Any = {"color": TWIN, "linewidth": 5, "alpha": 0.45, "solid_capstyle": "butt"}
 LINEAR = 1.0  # thousandths: the axes of gains are linear within this distance from 0, logarithmic beyond
 MODELS = (
-    ("nash", "bradley_terry_nash", "its Nash policy", "#0072B2", "o"),
-    ("nash", "matched", "its optimum, same KL", "#D55E00", "s"),
-    ("nash", "optimum", "its optimum, same β", "#7A5195", "D"),
+    ("nash", "bradley_terry_nash", "its Nash policy", NASH, "o"),
+    ("nash", "matched", "its optimum, same KL", SAME_KL, "s"),
+    ("nash", "optimum", "its optimum, same β", SAME_BETA, "D"),
 )
 ATTACKS = (
-    ("nash", "against_nash", "Nash, general model", "#0072B2", "o"),
-    ("matched", "against_matched", "optimum, same KL", "#D55E00", "s"),
-    ("optimum", "against_optimum", "optimum, same β", "#7A5195", "D"),
+    ("nash", "against_nash", "Nash, general model", NASH, "o"),
+    ("matched", "against_matched", "optimum, same KL", SAME_KL, "s"),
+    ("optimum", "against_optimum", "optimum, same β", SAME_BETA, "D"),
 )
 COLUMNS = (
     ("nash", "optimum"),
@@ -50,38 +50,25 @@ def plot(result: Result) -> Figure:
     in grey what it gains on transitive twins of these people; cyclic triples, likewise; win rates of its Nash
     policy over the policies of Bradley-Terry; win rates of policies against their best answers.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    panels = result.panels
-    with matplotlib.rc_context(LOOK):
-        figure, axes = plt.subplots(
-            1,
-            5,
-            figsize=(13.2, 2.1 + 0.62 * len(panels)),
-            sharey=True,
-            gridspec_kw={"width_ratios": [1.2, 1.2, 1, 1, 1]},
-        )
-        for row, panel in enumerate(panels):
-            colour = REAL if panel.real else MADE_UP
-            score = panel.score
+    rows = result.panels
+    beta = result.config.betas[SHOWN_BETA]
+    gains = [panel.score.loss_gain for panel in rows if panel.real]
+    finding = "A general model of preferences predicts the made-up cyclic people better"
+    if gains:
+        better = sum(gain.low > 0 for gain in gains)
+        finding += f", and {better} of {len(gains)} real data sets"
+    with panels.sheet(13.2, 2.6 + 0.75 * len(rows), finding) as figure:
+        axes = figure.subplots(1, 5, sharey=True, width_ratios=[1.2, 1.2, 1, 1, 1])
+        for row, panel in enumerate(rows):
+            colour, score = REAL if panel.real else MADE_UP, panel.score
             _gain(axes[0], row, score.loss_gain, score.loss_gain_by_seed, panel.twin_loss_gain, colour, 1e3)
-            _gain(
-                axes[1],
-                row,
-                score.accuracy_gain,
-                score.accuracy_gain_by_seed,
-                panel.twin_accuracy_gain,
-                colour,
-                1e2,
-            )
+            found = (score.accuracy_gain, score.accuracy_gain_by_seed, panel.twin_accuracy_gain)
+            _gain(axes[1], row, *found, colour, 1e2)
             _cycles(axes[2], row, panel, colour)
-            _rates(axes[3], row, panel, MODELS, result.config.betas[SHOWN_BETA])
-            _rates(axes[4], row, panel, ATTACKS, result.config.betas[SHOWN_BETA])
+            _rates(axes[3], row, panel, MODELS, beta)
+            _rates(axes[4], row, panel, ATTACKS, beta)
         _decorate(axes, result)
-        figure.tight_layout(w_pad=1.0, rect=(0, 0.65 / figure.get_figheight(), 1, 1))
-        _legends(figure, axes)
-        plt.close(figure)
+        _legends(axes)
     return figure
 
 
@@ -104,7 +91,14 @@ def _cycles(axes: Axes, row: int, panel: Panel, colour: str) -> None:
             axes.plot([twins.min(), twins.max()], [row + shift] * 2, **RANGE)
         axes.plot(100 * _share(triples), row + shift, marker, color=colour, markersize=5, zorder=3)
     if panel.overall is None and not panel.by_prompt.triples:
-        axes.text(0.6, row, "two answers a prompt: no triples", va="center", fontsize=7, color="#555555")
+        axes.text(
+            0.6,
+            row,
+            "two answers a prompt: no triples",
+            va="center",
+            fontsize=panels.letters(0.8),
+            color="0.35",
+        )
 
 
 def _rates(axes: Axes, row: int, panel: Panel, kinds: Any, beta: float) -> None:
@@ -124,36 +118,33 @@ def _share(triples: Triples) -> float:
 
 
 def _decorate(axes: Any, result: Result) -> None:
-    panels, beta = result.panels, result.config.betas[SHOWN_BETA]
+    rows, beta = result.panels, result.config.betas[SHOWN_BETA]
     titles = [
         ("a  Gain in log-loss\nof the general model", "0.001 nats a vote, log beyond 1"),
-        ("b  Gain in accuracy\nof the general model", "percentage points, log beyond 1"),
+        ("b  Gain in accuracy\nof the general model", "points, log beyond 1"),
         ("c  Cyclic triples\nof majorities", "% of the strict triples"),
-        ("d  General model's Nash\npolicy over Bradley-Terry's", f"win rate in %, β = {beta:g}"),
+        ("d  General model's Nash\nover Bradley-Terry's", f"win rate in %, β = {beta:g}"),
         ("e  A policy over the\nanswer that beats it best", f"win rate in %, β = {beta:g}"),
     ]
     for index, (one, (title, label)) in enumerate(zip(axes, titles, strict=True)):
         one.set_title(title, loc="left")
         one.set_xlabel(label)
         one.axvline(50 if index > 2 else 0, color="black", linewidth=0.7, zorder=0)
-        for row in range(1, len(panels)):
-            heavy = panels[row].real != panels[row - 1].real
-            one.axhline(row - 0.5, color="#BBBBBB" if not heavy else "#555555", linewidth=0.5, zorder=0)
+        for row in range(1, len(rows)):
+            heavy = rows[row].real != rows[row - 1].real
+            one.axhline(row - 0.5, color="0.35" if heavy else "0.75", linewidth=0.5, zorder=0)
         one.tick_params(axis="y", length=0)
-    for one, lowest in ((axes[0], LINEAR), (axes[1], LINEAR)):
-        one.set_xscale("symlog", linthresh=lowest, linscale=1.2)
+    for one in axes[:2]:
+        one.set_xscale("symlog", linthresh=LINEAR, linscale=1.2)
         low, high = one.get_xlim()
-        one.set_xlim(min(low, -1.5), max(high * 1.3, 1.5))
-        ticks = [
-            tick
-            for tick in (-100, -10, -3, -1, 0, 1, 10, 100)
-            if one.get_xlim()[0] <= tick <= one.get_xlim()[1]
-        ]
+        low, high = min(low, -1.5), max(high * 1.3, 1.5)
+        one.set_xlim(low, high)
+        ticks = [tick for tick in (-100, -10, -1, 0, 1, 10, 100) if low <= tick <= high]
         one.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
         one.minorticks_off()
     axes[2].set_xlim(-1, None)
-    axes[0].set_yticks(range(len(panels)), [_label(panel) for panel in panels])
-    axes[0].set_ylim(len(panels) - 0.5, -0.5)
+    axes[0].set_yticks(range(len(rows)), [_label(panel) for panel in rows])
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
 
 
 def _label(panel: Panel) -> str:
@@ -167,29 +158,27 @@ def unit_of(panel: Panel) -> str:
     )
 
 
-def _legends(figure: Figure, axes: Any) -> None:
-    from matplotlib.lines import Line2D
-
-    def line(color: str, label: str, **more: Any) -> Line2D:
-        return Line2D([], [], **{"color": color, "label": label, "linewidth": 1.6, **more})
-
-    # half an inch below the axes, whatever their height
-    below = -0.5 / (axes[0].get_position().height * figure.get_figheight())
+def _legends(axes: Any) -> None:
+    dot: Any = {"marker": "o", "markersize": 5}
     gains = [
-        line("black", "mean, 95 % bootstrap interval", marker="o", markersize=5),
-        line("black", "one deal of the people", marker=".", linewidth=0),
-        line(TWIN, "a transitive twin of the people", marker="|", markersize=7, linewidth=0),
+        panels.handle("mean, 95 % interval", "black", **dot),
+        panels.handle("one deal of the people", "black", marker=".", linewidth=0),
+        panels.handle("a transitive twin", TWIN, marker="|", markersize=7, linewidth=0),
     ]
     cycles = [
-        line("black", "majorities of each prompt", marker="o", linewidth=0),
-        line("black", "majorities over all prompts", marker="s", linewidth=0),
-        line(label="range over transitive twins", **RANGE),
+        panels.handle("of each prompt", "black", linewidth=0, **dot),
+        panels.handle("over all prompts", "black", marker="s", linewidth=0),
+        panels.handle("transitive twins", **RANGE),
     ]
-    for one, handles in ((axes[0], gains), (axes[2], cycles)):
-        one.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, below), borderaxespad=0)
-    for one, kinds in ((axes[3], MODELS), (axes[4], ATTACKS)):
-        handles = [line(colour, name, marker=marker, markersize=4) for _, _, name, colour, marker in kinds]
-        one.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, below), borderaxespad=0)
+    kinds = {
+        index: [
+            panels.handle(name, colour, marker=marker, markersize=4)
+            for _, _, name, colour, marker in (MODELS, ATTACKS)[index - 3]
+        ]
+        for index in (3, 4)
+    }
+    for index, handles in {0: gains, 2: cycles, **kinds}.items():
+        axes[index].legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.3), borderaxespad=0)
 
 
 def table(result: Result) -> str:
@@ -198,54 +187,34 @@ def table(result: Result) -> str:
     Log-losses are in nats a vote, a tie half a vote for each; accuracies leave ties out. Win rates are in %,
     over held-out votes. Intervals are 95 %, by a bootstrap over people, or prompts where they are not named.
     """
-    lines = [
-        "| people | votes | held out | folds | ties | log-loss BT | general | gain x 1000 | on twins | "
-        "accuracy BT | general | gain, points | on twins | parameters BT | general | effective BT | general |"
-        " skew part used | cyclic triples, prompt by prompt | on twins | over prompts | on twins |",
-        "|" + "---|" * 22,
-    ]
+    header = ["people", "votes", "held out", "folds", "ties", "log-loss BT", "general", "gain x 1000"]
+    header += ["on twins", "accuracy BT", "general", "gain, points", "on twins", "parameters BT", "general"]
+    header += ["effective BT", "general", "skew part used", "cyclic triples, prompt by prompt", "on twins"]
+    rows = []
     for panel in result.panels:
         score = panel.score
-        cells = [
-            panel.name,
-            f"{panel.votes}",
-            f"{panel.units} {unit_of(panel)}",
-            f"{panel.folds}",
-            f"{100 * panel.tie_share:.1f} %",
-            f"{score.loss_bradley_terry:.4f}",
-            f"{score.loss_general:.4f}",
-            _interval(score.loss_gain, 1e3, 2),
-            _range(panel.twin_loss_gain, 1e3, 2),
-            f"{100 * score.accuracy_bradley_terry:.2f} %",
-            f"{100 * score.accuracy_general:.2f} %",
-            _interval(score.accuracy_gain, 1e2, 2),
-            _range(panel.twin_accuracy_gain, 1e2, 2),
-            *(f"{number}" for number in panel.parameters),
-            *(f"{number:.1f}" for number in panel.freedom),
-            f"{100 * panel.skew_used:.0f} %",
-            *_triples(panel.by_prompt),
-            *_triples(panel.overall),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "| people | β | Nash over optimum, same β | over optimum, same KL | over Bradley-Terry's Nash | "
-        "over uniform | optimum over uniform | Nash over its best answer | optimum, same KL, over its | "
-        "optimum, same β, over its | KL of Nash | KL of optimum, same β | pairs voted on |",
-        "|" + "---|" * 13,
-    ]
+        cells = [panel.name, panel.votes, f"{panel.units} {unit_of(panel)}", panel.folds]
+        cells += [f"{100 * panel.tie_share:.1f} %"]
+        cells += [f"{score.loss_bradley_terry:.4f}", f"{score.loss_general:.4f}"]
+        cells += [_interval(score.loss_gain, 1e3, 2), _range(panel.twin_loss_gain, 1e3, 2)]
+        cells += [f"{100 * each:.2f} %" for each in (score.accuracy_bradley_terry, score.accuracy_general)]
+        cells += [_interval(score.accuracy_gain, 1e2, 2), _range(panel.twin_accuracy_gain, 1e2, 2)]
+        cells += [*panel.parameters, *(f"{number:.1f}" for number in panel.freedom)]
+        cells += [f"{100 * panel.skew_used:.0f} %", *_triples(panel.by_prompt), *_triples(panel.overall)]
+        rows.append(cells)
+    lines = [*markdown([*header, "over prompts", "on twins"], rows), ""]
+    header = ["people", "β", "Nash over optimum, same β", "over optimum, same KL"]
+    header += ["over Bradley-Terry's Nash", "over uniform", "optimum over uniform"]
+    header += ["Nash over its best answer", "optimum, same KL, over its", "optimum, same β, over its"]
+    rows = []
     for panel in result.panels:
         for beta in result.config.betas:
             matches = [match_of(panel, *pair, beta) for pair in COLUMNS]
-            cells = [
-                panel.name,
-                f"{beta:g}",
-                *(_interval(match.win_rate, 1e2, 1) for match in matches),
-                f"{matches[0].kl_one:.2f}",
-                f"{matches[0].kl_other:.2f}",
-                _range([match.covered for match in matches], 100, 1) + " %",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
+            rates = [_interval(match.win_rate, 1e2, 1) for match in matches]
+            distances = [f"{matches[0].kl_one:.2f}", f"{matches[0].kl_other:.2f}"]
+            covered = _range([match.covered for match in matches], 100, 1) + " %"
+            rows.append([panel.name, f"{beta:g}", *rates, *distances, covered])
+    lines += markdown([*header, "KL of Nash", "KL of optimum, same β", "pairs voted on"], rows)
     if not any(panel.real for panel in result.panels):
         lines += ["", "These people are made up: no folder with votes of real ones was given."]
     lines += [line for note in result.notes for line in ("", note)]
@@ -260,14 +229,12 @@ def _interval(interval: Interval, unit: float, digits: int) -> str:
 
 
 def _range(values: list[float], unit: float, digits: int) -> str:
-    return f"{unit * min(values):.{digits}f} to {unit * max(values):.{digits}f}"
+    return span(unit * min(values), unit * max(values), f".{digits}f")
 
 
 def _triples(triples: Triples | None) -> tuple[str, str]:
     if triples is None or not triples.triples:
         return "-", "-"
     found = f"{triples.cyclic} of {triples.triples} ({100 * _share(triples):.1f} %), in {triples.groups}"
-    return (
-        found,
-        f"{_range(triples.twins, 100, 1)} %, in {min(triples.twin_groups)} to {max(triples.twin_groups)}",
-    )
+    groups = f"{min(triples.twin_groups)} to {max(triples.twin_groups)}"
+    return found, f"{_range(triples.twins, 100, 1)} %, in {groups}"

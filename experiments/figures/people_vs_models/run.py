@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +37,18 @@ from experiments.figures.people_vs_models import data as people_data
 from experiments.figures.people_vs_models.data import Loaded
 from experiments.figures.people_vs_models.fit import Prediction, Problem, predict, prepare, refit
 from experiments.figures.people_vs_models.policies import PAIRS, Duel, divergence, duel, policies, pooled
+from experiments.figures.shared.curves import (
+    Announce,
+    Brief,
+    Interval,
+    announced,
+    bootstrap_ratio,
+    check_seeds,
+)
 from nlhf.base import check_number, check_whole
 from nlhf.errors import InputError
 from tabular.people.data_sets import Votes
 from tabular.people.vote_cells import places
-
-Progress = Callable[[str, int], None]
 
 CYCLE_TWINS = 20  # twins whose cycles are counted; predictions are judged on the first ``seeds`` of them
 
@@ -51,7 +58,7 @@ class Config:
     """Settings of the figure.
 
     Attributes:
-      seeds: how often the people are dealt into folds anew, 1 to 100.
+      seeds: how often the people are dealt into folds, 1 to 100.
       data: folder with the files of ``people_vs_models.data.SOURCES``; without one, made-up people alone.
       betas: KL coefficients of the policies, > 0.
       resamples: of the bootstrap, 100 or more.
@@ -70,15 +77,6 @@ class Config:
 def quick(config: Config) -> Config:
     """A smaller version for smoke runs: the people are dealt once, into three folds, and one β."""
     return dataclasses.replace(config, seeds=1, betas=config.betas[:1], resamples=500, most_folds=3)
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """An estimate with the 2.5 and 97.5 % points of its bootstrap over clusters."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,12 +189,11 @@ class Panel:
     matches: list[Match]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      config: the settings.
       panels: one a data set; the last two are the made-up populations.
       notes: data sets that were left out.
     """
@@ -206,18 +203,14 @@ class Result:
     notes: list[str]
 
 
-def run(config: Config, progress: Progress = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Judge both models on every data set there is, and on made-up people.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if a setting is out of range, or the folder holds none of the data sets or a broken one.
     """
-    if not 1 <= config.seeds <= 100:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..100; give --seeds 5, say")
+    check_seeds(config.seeds, 100)
     check_whole("seed", config.seed, low=0)
     check_whole("resamples", config.resamples, low=100)
     check_whole("most_folds", config.most_folds, low=2)
@@ -325,18 +318,9 @@ def _interval(votes: Votes, value: np.ndarray, weight: np.ndarray, config: Confi
 
 
 def bootstrap(top: np.ndarray, bottom: np.ndarray, config: Config) -> Interval:
-    """Return Σ top / Σ bottom and its 95 % percentile interval over resampled clusters.
-
-    Args:
-      top: ``[C]`` of each cluster.
-      bottom: ``[C]`` likewise, >= 0, with a sum above 0.
-      config: number of resamples, and seed.
-    """
-    chosen = _rng(config, 5).multinomial(len(top), np.full(len(top), 1 / len(top)), size=config.resamples)
-    below = chosen @ bottom
-    drawn = np.divide(chosen @ top, below, out=np.zeros(len(below)), where=below > 0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(float(top.sum() / bottom.sum()), float(low), float(high))
+    """Return Σ top / Σ bottom with its 95 % interval over resampled clusters."""
+    settings: Any = {"seed": [config.seed, 5], "resamples": config.resamples}
+    return Interval(*(float(number) for number in bootstrap_ratio(top, bottom, **settings)))
 
 
 def _matches(problem: Problem, deals: list[Prediction], config: Config) -> list[Match]:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from experiments.output.style import STYLE
+from experiments.figures.shared import palette, panels
+from experiments.figures.shared.tables import markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from experiments.figures.regret_vs_return.examples import Example
-    from experiments.figures.regret_vs_return.run import Curve, Result
+    from experiments.figures.regret_vs_return.run import Result
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-COLOURS = {"regret": BLUE, "return": ORANGE, "cpl": GREEN}
-LEARNERS = {"regret": "regret", "return": "partial return", "cpl": "CPL"}
+REGRET, RETURN = "#222255", palette.colour("cpl_partial_return")  # the reward learners are none of nlhf's
+COLOURS = {"regret": REGRET, "return": RETURN, "cpl": palette.colour("cpl")}
+LEARNERS = {"regret": "regret", "return": "partial return", "cpl": palette.label("cpl")}
 TITLES = {"random": "random MDPs", "boards": "boards with a goal", "delivery": "delivery gridworld"}
 EXAMPLES = {
-    "shift": ("a constant c added to every step of a task that ends", "c", "logistic labels, 3 steps"),
+    "shift": ("a constant c in every step\nof a task that ends", "c", "logistic labels, 3 steps"),
     "risk": (
-        "the loss of a risky arm, decided by a coin",
+        "the loss of a risky arm,\ndecided by a coin",
         "reward of the bad outcome",
         "labels without noise",
     ),
-    "discount": ("the discount, segments of one step", "γ", "logistic labels"),
+    "discount": ("the discount,\nsegments of one step", "γ", "logistic labels"),
 }
 DASH: Any = (0, (4, 1.6))
+NOISE = {True: "labels without noise", False: "logistic labels"}
 
 
 def plot(result: Result) -> Figure:
@@ -35,24 +37,20 @@ def plot(result: Result) -> Figure:
     A colour is a learner, a solid line regret labels, a dashed one partial-return labels; bands are 95 %
     bootstrap intervals over processes or data sets.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    families = result.config.families
-    columns = [(family, noiseless) for noiseless in (True, False) for family in families]
-    with matplotlib.rc_context(STYLE):
-        figure = plt.figure(figsize=(10.8, 6.6))
-        upper, lower = figure.subfigures(2, 1, height_ratios=(2.0, 1.0), squeeze=False)[:, 0]
+    columns = [(family, noiseless) for noiseless in (True, False) for family in result.config.families]
+    finding = "From regret labels only learning by regret becomes optimal everywhere; below: what partial return hides"
+    with panels.sheet(12.0, 8.4, finding) as figure:
+        upper, lower = figure.subfigures(2, 1, height_ratios=(1.9, 1.0), squeeze=False)[:, 0]
         grid = upper.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
         for column, (family, noiseless) in enumerate(columns):
-            grid[0, column].set_title(
-                f"{TITLES[family]}\n{'labels without noise' if noiseless else 'logistic labels'}"
-            )
+            grid[0, column].set_title(f"{TITLES[family]}\n{NOISE[noiseless]}")
             for row, quantity in enumerate(("scaled", "share")):
                 axes = grid[row, column]
-                for curve in result.curves:
-                    if (curve.family, curve.noiseless) == (family, noiseless):
-                        _draw(axes, curve, quantity)
+                for each in result.curves:
+                    if (each.family, each.noiseless) == (family, noiseless):
+                        style = "-" if each.labels == "regret" else DASH
+                        colour = COLOURS[each.learner]
+                        panels.draw(axes, getattr(each, quantity), color=colour, linestyle=style)
                 axes.set_xscale("log")
                 axes.grid(axis="y", color="0.9", lw=0.6)
             grid[1, column].set_xlabel("comparisons n")
@@ -60,94 +58,67 @@ def plot(result: Result) -> Figure:
         grid[0, 0].set_ylim(-1.06, 1.06)
         grid[1, 0].set_ylabel("share near-optimal (> 0.9)")
         grid[1, 0].set_ylim(-0.03, 1.03)
-        upper.subplots_adjust(left=0.06, right=0.99, top=0.91, bottom=0.2, wspace=0.14, hspace=0.14)
-        _legend(upper)
+        handles = [panels.handle(f"learner: {LEARNERS[name]}", colour) for name, colour in COLOURS.items()]
+        handles.append(panels.handle("regret labels", "0.3"))
+        handles.append(panels.handle("partial-return labels", "0.3", linestyle=DASH))
+        panels.legend_below(upper, handles, 5)
         for axes, example in zip(lower.subplots(1, len(result.examples)), result.examples, strict=True):
             _example(axes, example)
-        lower.subplots_adjust(left=0.06, right=0.99, top=0.86, bottom=0.17, wspace=0.2)
-        plt.close(figure)
     return figure
-
-
-def _draw(axes: Axes, curve: Curve, quantity: str) -> None:
-    colour = COLOURS[curve.learner]
-    low, high = getattr(curve, f"{quantity}_low"), getattr(curve, f"{quantity}_high")
-    axes.fill_between(curve.n, low, high, color=colour, alpha=0.14, lw=0)
-    style = "-" if curve.labels == "regret" else DASH
-    axes.plot(curve.n, getattr(curve, quantity), color=colour, linestyle=style)
-
-
-def _legend(figure: Any) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, label=f"learner: {LEARNERS[learner]}")
-        for learner, colour in COLOURS.items()
-    ]
-    handles += [
-        Line2D([], [], color="0.3", label="regret labels"),
-        Line2D([], [], color="0.3", linestyle=DASH, label="partial-return labels"),
-    ]
-    figure.legend(handles=handles, loc="lower center", ncol=5, bbox_to_anchor=(0.5, 0.0))
 
 
 def _example(axes: Axes, example: Example) -> None:
     title, label, note = EXAMPLES[example.name]
     step = example.x[1] - example.x[0]
-    for x, other in zip(example.x, example.other_optimum, strict=True):
-        if other:
-            axes.axvspan(x - step / 2, x + step / 2, color="0.9", lw=0, zorder=0)
-    axes.plot(example.x, example.by_regret, color=BLUE, label="by regret")
-    axes.plot(example.x, example.by_return, color=ORANGE, linestyle=DASH, label="by partial return")
-    axes.axvline(example.base, color="black", lw=0.8, ls=":")
     inside = [x for x, other in zip(example.x, example.other_optimum, strict=True) if other]
+    for x in inside:
+        axes.axvspan(x - step / 2, x + step / 2, color="0.9", lw=0, zorder=0)
+    axes.plot(example.x, example.by_regret, color=REGRET, label="by regret")
+    axes.plot(example.x, example.by_return, color=RETURN, linestyle=DASH, label="by partial return")
+    axes.axvline(example.base, color="black", lw=0.8, ls=":")
     top = max(example.by_regret)
-    axes.set_ylim(-0.04 * top, 1.22 * top)
+    axes.set_ylim(-0.04 * top, 1.25 * top)
+    small = panels.letters(0.9)
     if inside:
         middle = (inside[0] + inside[-1]) / 2
-        axes.text(middle, 1.19 * top, "another policy is optimal", ha="center", va="top", fontsize=6.8)
+        look: Any = {"ha": "center", "va": "top", "fontsize": small}
+        axes.text(middle, 1.22 * top, "another policy is optimal", **look)
     axes.set_xlim(example.x[0], example.x[-1])
     axes.set_title(f"{title}\n({note})", loc="left")
     axes.set_xlabel(f"{label}; compared with {example.base:g}")
     if example.name == "shift":
         axes.set_ylabel("largest change\nof a preference")
-        axes.legend(loc="upper left", fontsize=6.8)
+        axes.legend(loc="center left", fontsize=small)
 
 
 def table(result: Result) -> str:
     """Return the Markdown tables: learning curves, the tests, and the three examples."""
-    config = result.config
+    noise = {True: "none", False: "logistic"}
+    curves = []
+    for each in result.curves:
+        about = [each.family, noise[each.noiseless], LEARNERS[each.labels], LEARNERS[each.learner]]
+        both = zip(each.scaled.middle, each.share.middle, strict=True)
+        curves.append([*about, *(f"{scaled:.3f} ({share:.0%})" for scaled, share in both)])
+    tests = [
+        [test.family, noise[test.noiseless], test.n, test.better, test.worse, f"{test.p:.2g}"]
+        for test in result.tests
+    ]
+    exact = []
+    for each in result.examples:
+        other = [x for x, moved in zip(each.x, each.other_optimum, strict=True) if moved]
+        where = f"{min(other):.3g} to {max(other):.3g}" if other else "-"
+        moves = [f"{max(each.by_return):.2g}", f"{max(each.by_regret):.2g}", where]
+        exact.append([each.name, f"{each.x[0]:g}", f"{each.x[-1]:g}", *moves])
+    header = ["exact example", "from", "to", "preferences by return move", "by regret"]
     lines = [
         "Mean scaled return, clipped to [-1, 1] (share above 0.9), by number of comparisons.",
         "",
-        "| family | noise | labels | learner | " + " | ".join(f"{n}" for n in config.levels) + " |",
-        "|" + "---|" * (4 + len(config.levels)),
-    ]
-    for curve in result.curves:
-        noise = "none" if curve.noiseless else "logistic"
-        cells = [curve.family, noise, LEARNERS[curve.labels], LEARNERS[curve.learner]]
-        cells += [f"{a:.3f} ({b:.0%})" for a, b in zip(curve.scaled, curve.share, strict=True)]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
+        *markdown(["family", "noise", "labels", "learner", *map(str, result.config.levels)], curves),
         "",
         "Regret labels, learning by regret or by partial return: Wilcoxon's signed-rank test, two-sided.",
         "",
-        "| family | noise | n | regret better | worse | p |",
-        "|---|---|---|---|---|---|",
-    ]
-    for test in result.tests:
-        noise = "none" if test.noiseless else "logistic"
-        lines.append(f"| {test.family} | {noise} | {test.n} | {test.better} | {test.worse} | {test.p:.2g} |")
-    lines += [
+        *markdown(["family", "noise", "n", "regret better", "worse", "p"], tests),
         "",
-        "| exact example | from | to | preferences by return move | by regret | the optimum is another at |",
-        "|---|---|---|---|---|---|",
+        *markdown([*header, "the optimum is another at"], exact),
     ]
-    for example in result.examples:
-        other = [x for x, moved in zip(example.x, example.other_optimum, strict=True) if moved]
-        where = f"{min(other):.3g} to {max(other):.3g}" if other else "-"
-        lines.append(
-            f"| {example.name} | {example.x[0]:g} | {example.x[-1]:g} | {max(example.by_return):.2g} | "
-            f"{max(example.by_regret):.2g} | {where} |"
-        )
     return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,16 @@ import scipy.stats
 from experiments.figures.regret_vs_return.examples import Example, examples
 from experiments.figures.regret_vs_return.reward_learners import greedy, learn_rewards
 from experiments.figures.regret_vs_return.worlds import Worlds, delivery_worlds, random_boards, random_worlds
+from experiments.figures.shared.curves import (
+    Announce,
+    Brief,
+    Curve,
+    announced,
+    bootstrap_ratio,
+    check_known,
+    check_seeds,
+    curve,
+)
 from experiments.figures.shared.segment_fits import fit_many, in_chunks
 from nlhf.algorithms.cpl import cpl
 from nlhf.base import Comparisons, check_number, check_whole
@@ -80,34 +90,24 @@ def quick(config: Config) -> Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
-    """One learner on one kind of labels in one family, over the number of comparisons.
+class Learning:
+    """One learner on one kind of labels in one family; curves over the number of comparisons are named after it.
 
     Attributes:
       family: one of ``FAMILIES``.
       labels: ``regret`` or ``return``.
       noiseless: whether the labels are.
       learner: ``regret``, ``return`` or ``cpl``.
-      n: numbers of comparisons.
-      scaled: mean of the scaled return clipped to [-1, 1].
-      scaled_low: 2.5 % point of its bootstrap, over processes or data sets.
-      scaled_high: 97.5 % point.
+      scaled: mean of the scaled return clipped to [-1, 1]; bands are 95 % over processes or data sets.
       share: share above 0.9.
-      share_low: as above.
-      share_high: as above.
     """
 
     family: str
     labels: str
     noiseless: bool
     learner: str
-    n: list[int]
-    scaled: list[float]
-    scaled_low: list[float]
-    scaled_high: list[float]
-    share: list[float]
-    share_low: list[float]
-    share_high: list[float]
+    scaled: Curve
+    share: Curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,35 +131,25 @@ class Test:
     p: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      config: the settings.
-      curves: family by family.
-      tests: likewise.
-      examples: the three exact ones.
-    """
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
+    """Everything the figure and the table are drawn from; curves and tests family by family."""
 
     config: Config
-    curves: list[Curve]
+    curves: list[Learning]
     tests: list[Test]
     examples: list[Example]
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Draw, label and learn.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: on a setting out of its range.
     """
     _check(config)
-    curves: list[Curve] = []
+    curves: list[Learning] = []
     tests: list[Test] = []
     for family in config.families:
         progress(f"{family}: rewards", 2 * len(config.families))
@@ -173,15 +163,12 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
 
 
 def _check(config: Config) -> None:
-    for name in ("seeds", "mdps"):
-        if not 2 <= getattr(config, name) <= 1000:
-            raise InputError(f"{name} is {getattr(config, name)}, but it must be in 2..1000; give 20, say")
+    check_seeds(config.seeds, least=2)
+    check_number("mdps", check_whole("mdps", config.mdps, low=2), high=1000)
     levels = config.levels
     if not levels or any(b <= a for a, b in zip((0, *levels), levels, strict=False)):
         raise InputError(f"levels is {levels}, but it must be positive and rising; sort it")
-    for family in config.families:
-        if family not in FAMILIES:
-            raise InputError(f"{family!r} is no family; known are {', '.join(FAMILIES)}")
+    check_known(config.families, FAMILIES, "family")
     check_number("temperature", config.temperature, open_low=True)
     check_whole("resamples", config.resamples, low=100)
 
@@ -300,23 +287,18 @@ def _scaled_return(mdp: MDP, log_policy: Array) -> Array:
     return (mdp.initial @ policy_values(plain, log_policy).v - uniform) / (optimal - uniform)
 
 
-def _curves(config: Config, family: str, returns: dict[str, np.ndarray]) -> list[Curve]:
+def _curves(config: Config, family: str, returns: dict[str, np.ndarray]) -> list[Learning]:
+    def over_rows(learner: str, values: np.ndarray) -> Curve:
+        settings: Any = {"seed": [config.seed, len(values)], "resamples": config.resamples}
+        return curve(learner, config.levels, bootstrap_ratio(values, np.ones_like(values), **settings))
+
     curves = []
     for learner, values in returns.items():
         for kind, (labels, noiseless) in enumerate(LABELS[: values.shape[1]]):
             clipped = np.clip(values[:, kind], -1, 1)
-            summaries = [_bootstrap(config, shown) for shown in (clipped, (clipped > GOOD) * 1.0)]
-            numbers = [row.tolist() for summary in summaries for row in summary]
-            curves.append(Curve(family, labels, noiseless, learner, list(config.levels), *numbers))
+            scaled, share = (over_rows(learner, shown) for shown in (clipped, (clipped > GOOD) * 1.0))
+            curves.append(Learning(family, labels, noiseless, learner, scaled, share))
     return curves
-
-
-def _bootstrap(config: Config, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean over rows with its 95 % interval, ``[L]`` each."""
-    rng = np.random.default_rng([config.seed, len(values)])
-    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=config.resamples)
-    low, high = np.quantile(counts @ values / len(values), [0.025, 0.975], axis=0)
-    return values.mean(0), low, high
 
 
 def _tests(config: Config, family: str, returns: dict[str, np.ndarray]) -> list[Test]:

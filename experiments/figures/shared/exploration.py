@@ -6,21 +6,18 @@ are one compiled program.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.figures.shared.curves import Curve, bootstrap, curve
 from nlhf import logspace
 from nlhf.base import Algorithm
-from nlhf.errors import InputError
 from tabular.bandits import Bandit
-from tabular.many import num_workers
 from tabular.oracle import labelled
 from tabular.runner import Axes
 from tabular.runner import run as run_method
@@ -28,33 +25,6 @@ from tabular.spaces.finite_class import finite_class
 
 EXPONENT = 1 / 8  # c of the separation: the reference plays the rare arm with probability exp(-c/β)
 GOOD, BAD = 1.0, 0.0  # reward of the rare arm; the other one has 1/2
-RESAMPLES = 1000
-LEVEL = 0.95
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """A curve with its interval over seeds.
-
-    Attributes:
-      method: key of ``experiments.figures.shared.learner_styles.STYLES``.
-      x: where.
-      middle: mean (or quantile) over seeds.
-      low: lower end of its 95 % bootstrap interval.
-      high: upper end.
-    """
-
-    method: str
-    x: list[float]
-    middle: list[float]
-    low: list[float]
-    high: list[float]
-
-
-def check_seeds(seeds: int, most: int = 1000) -> None:
-    """Raise ``InputError`` unless ``1 <= seeds <= most``."""
-    if not 1 <= seeds <= most:
-        raise InputError(f"seeds is {seeds}, but it must be in 1..{most}; give --seeds 8, say")
 
 
 def rare_arm(inverse_beta: Any, reward: Any) -> Bandit:
@@ -170,38 +140,9 @@ def wasted(gap: np.ndarray, level: float, every: int) -> np.ndarray:
     return every * (gap[:, :-1] >= level).sum(-1).astype(float)
 
 
-def interval(
-    values: np.ndarray, statistic: Callable[..., Any] = np.mean
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a statistic over seeds and its 95 % bootstrap interval (percentiles of 1000 resamples).
-
-    Args:
-      values: ``[S, ...]``.
-      statistic: ``statistic(values, axis=0)``.
-    """
-    rng = np.random.default_rng(0)
-    values = np.asarray(values, float)
-    rows = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    if statistic is np.mean:
-        shares = np.stack([np.bincount(row, minlength=len(values)) for row in rows]) / len(values)
-        draws = np.tensordot(shares, values, 1)
-    else:
-        draws = np.stack([statistic(values[row], axis=0) for row in rows])
-    tail = (1 - LEVEL) / 2
-    return statistic(values, axis=0), np.quantile(draws, tail, axis=0), np.quantile(draws, 1 - tail, axis=0)
-
-
-def series(method: str, x: Any, values: np.ndarray, statistic: Callable[..., Any] = np.mean) -> Series:
-    """Summarise ``[S, len(x)]`` values over seeds.
-
-    Args:
-      method: key of ``STYLES``.
-      x: abscissae.
-      values: seeds in front.
-      statistic: as in ``interval``.
-    """
-    middle, low, high = interval(values, statistic)
-    return Series(method, *(np.asarray(each, float).tolist() for each in (x, middle, low, high)))
+def series(method: str, x: Any, values: np.ndarray, statistic: Callable[..., Any] = np.mean) -> Curve:
+    """Summarise ``[S, len(x)]`` values over seeds: a statistic with its 95 % bootstrap interval."""
+    return curve(method, x, bootstrap(values, statistic))
 
 
 def slope(x: Any, y: Any) -> float:
@@ -211,34 +152,3 @@ def slope(x: Any, y: Any) -> float:
     2.0
     """
     return float(np.polyfit(np.asarray(x, float), np.asarray(y, float), 1)[0])
-
-
-def in_threads(
-    calls: Mapping[str, Callable[[], Any]], progress: Callable[[str, int], None]
-) -> dict[str, Any]:
-    """Make the calls, as many at once as there are cores: compilation, which is long, runs beside runs.
-
-    Args:
-      calls: what is done, in words, and how; the longest first.
-      progress: called before each.
-    """
-
-    def make(name: str) -> Any:
-        progress(name, len(calls))
-        return calls[name]()
-
-    with ThreadPoolExecutor(num_workers()) as pool:
-        return dict(zip(calls, pool.map(make, calls), strict=True))
-
-
-def in_turn(calls: Mapping[str, Callable[[], Any]], progress: Callable[[str, int], None]) -> dict[str, Any]:
-    """Make the calls one after the other.
-
-    For programs with batched eigenvalues (the Newton fits): two of them at once, in the two threads of a
-    machine with two cores, were seen to wait for each other for ever, inside the runtime.
-    """
-    made = {}
-    for name, call in calls.items():
-        progress(name, len(calls))
-        made[name] = call()
-    return made

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.output.style import STYLE
+from experiments.figures.shared import palette, panels
+from experiments.figures.shared.tables import markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,38 +15,28 @@ if TYPE_CHECKING:
 
     from experiments.figures.slack.run import Instance, Panel, Result
 
-LOOK: Any = {**STYLE, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 9}
-LOOK |= {"xtick.labelsize": 8, "ytick.labelsize": 8}
 COLUMNS = 6
 LOWEST = 1e-6  # a bound a million times too high is loose, however loose
-LABELS = {
-    "nash_mirror_prox": "Nash Mirror Prox",
-    "egpo": "EGPO",
-    "nash_prox": "Nash Prox",
-    "nash_md": "Nash-MD",
-    "online_mirror_descent": "Online mirror descent",
-    "omwu": "OMWU",
-}
 STATUS = {"theorem": "published theorem", "derived": "derived here", "empirical": "empirical"}
-BAND, WORST, ADVERSARIAL = "#7A8CA3", "#0072B2", "#D55E00"
+BAND, WORST, ADVERSARIAL = "#7A8CA3", "#4B0082", "#C2185B"  # of the bank and the search; no method has them
+MEDIAN: Any = {"color": BAND, "linestyle": (0, (5, 1.5))}
+FOUND: Any = {"color": ADVERSARIAL, "marker": "o", "markersize": 4}
+BOUND: Any = {"color": "black", "linewidth": 0.8, "linestyle": ":"}
 
 
 def plot(result: Result) -> Figure:
     """Return the figure: one panel a claim, grouped by method.
 
     The grey line and band are the median and the 10 to 90 % quantiles of the bank at the longest step that
-    the claim covers, blue its worst instance, orange the one found by gradient search; the line at 1 is the
+    the claim covers, violet its worst instance, red the one found by gradient search; the line at 1 is the
     bound. The numbers are the largest ratios of the two.
     """
-    import matplotlib
-    import matplotlib.pyplot as plt
-
     places = layout(result.panels)
     rows = 1 + max(row for row, _ in places)
-    with matplotlib.rc_context(LOOK):
-        figure, grid = plt.subplots(
-            rows, COLUMNS, figsize=(10.8, 2.05 * rows + 0.6), sharex=True, sharey=True, squeeze=False
-        )
+    highest = max(each.highest for panel in result.panels for each in (panel.worst, panel.adversarial))
+    finding = f"The largest measured / bound of {len(result.panels)} claims is {near_one(highest)}"
+    with panels.sheet(10.8, 2.2 * rows + 0.9, f"{finding} (1: attained; above: false)") as figure:
+        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat:
             axes.set_visible(False)
         drawn: set[str] = set()
@@ -55,29 +46,30 @@ def plot(result: Result) -> Figure:
             _draw(axes, panel)
             method = panel.name.split(".")[0]
             if method not in drawn:
-                axes.annotate(
-                    LABELS[method], (0, 1.36), xycoords="axes fraction", weight="bold", annotation_clip=False
-                )
+                style = palette.style(method)
+                look = {"color": style.colour, "weight": "bold", "annotation_clip": False}
+                axes.annotate(style.label, (0, 1.42), xycoords="axes fraction", **look)
             drawn.add(method)
             if column == 0:
                 axes.set_ylabel("measured / bound")
             if (row + 1, column) not in places:
                 axes.tick_params(labelbottom=True)
                 axes.set_xlabel("step")
-        _legend(figure)
-        figure.tight_layout(h_pad=0.6, w_pad=0.5, rect=(0, 0.035, 1, 1))
-        plt.close(figure)
+        handles = [
+            panels.handle("median of the bank", **MEDIAN),
+            panels.patch("its 10 to 90 %", BAND, alpha=0.3),
+            panels.handle("its worst instance", WORST),
+            panels.handle("found by gradient search", **FOUND),
+            panels.handle("the bound", **BOUND),
+        ]
+        panels.legend_below(figure, handles, 5)
     return figure
 
 
-def layout(panels: list[Panel]) -> list[tuple[int, int]]:
-    """Return row and column of every panel: a method stays together, in the first row with room for it.
-
-    Args:
-      panels: in the order of the result.
-    """
+def layout(claims: list[Panel]) -> list[tuple[int, int]]:
+    """Return row and column of every panel: a method stays together, in the first row with room for it."""
     methods: dict[str, int] = {}
-    for panel in panels:
+    for panel in claims:
         method = panel.name.split(".")[0]
         methods[method] = methods.get(method, 0) + 1
     free: list[int] = []
@@ -89,7 +81,7 @@ def layout(panels: list[Panel]) -> list[tuple[int, int]]:
         first[method] = (row, COLUMNS - free[row])
         free[row] -= methods[method]
     places, seen = [], dict.fromkeys(methods, 0)
-    for panel in panels:
+    for panel in claims:
         method = panel.name.split(".")[0]
         row, column = first[method]
         places.append((row, column + seen[method]))
@@ -100,14 +92,14 @@ def layout(panels: list[Panel]) -> list[tuple[int, int]]:
 def _draw(axes: Axes, panel: Panel) -> None:
     step = np.arange(1, len(panel.median) + 1)
     low, high = _numbers(panel.low), _numbers(panel.high)
-    # where the lower quantile is at the floor of rounding, the band goes on to the end of the axis
+    # where the lower quantile is at the floor of rounding, the band reaches the end of the axis
     low = np.where(np.isnan(low) & ~np.isnan(high), LOWEST / 10, low)
     axes.fill_between(step, low, high, color=BAND, alpha=0.3, lw=0)
-    axes.plot(step, _numbers(panel.median), color=BAND, linestyle=(0, (5, 1.5)))
+    axes.plot(step, _numbers(panel.median), **MEDIAN)
     axes.plot(step, _numbers(panel.worst.ratio), color=WORST)
     axes.plot(step, _numbers(panel.adversarial.ratio), color=ADVERSARIAL, linewidth=1.0)
-    axes.plot(panel.adversarial.step, panel.adversarial.highest, color=ADVERSARIAL, marker="o", markersize=4)
-    axes.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    axes.plot(panel.adversarial.step, panel.adversarial.highest, **FOUND)
+    axes.axhline(1.0, **BOUND)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(1, len(step))
@@ -141,52 +133,21 @@ def _numbers(values: list[float | None]) -> np.ndarray:
     return np.asarray([np.nan if value is None else value for value in values])
 
 
-def _legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    figure.legend(
-        handles=[
-            Line2D([], [], color=BAND, linestyle=(0, (5, 1.5)), label="median of the bank"),
-            Patch(color=BAND, alpha=0.3, label="its 10 to 90 %"),
-            Line2D([], [], color=WORST, label="its worst instance"),
-            Line2D([], [], color=ADVERSARIAL, marker="o", markersize=4, label="found by gradient search"),
-            Line2D([], [], color="black", linewidth=0.8, linestyle=":", label="the bound"),
-        ],
-        loc="lower center",
-        ncol=5,
-    )
-
-
 def table(result: Result) -> str:
     """Return the Markdown table, one row a claim.
 
     ``worst`` and ``adversarial`` are the largest measured/bound over steps; the median is over the bank at
     the last step (``-``: at the floor of rounding).
     """
-    lines = [
-        "| claim | status | instances | median, last step | worst | at step | of | adversarial | at step | "
-        "actions | β | statement |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = ["claim", "status", "instances", "median, last step", "worst", "at step", "of"]
+    header += ["adversarial", "at step", "actions", "β", "statement"]
+    rows = []
     for panel in result.panels:
-        last, about = panel.median[-1], panel.adversarial.about
-        cells = [
-            panel.name,
-            panel.status,
-            str(panel.instances),
-            "-" if last is None else f"{last:.2g}",
-            near_one(panel.worst.highest),
-            str(panel.worst.step),
-            _words(panel.worst),
-            near_one(panel.adversarial.highest),
-            str(panel.adversarial.step),
-            str(about["actions"]),
-            f"{about['beta']:.3g}",
-            panel.statement,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        last, worst, found = panel.median[-1], panel.worst, panel.adversarial
+        cells = [panel.name, panel.status, panel.instances, "-" if last is None else f"{last:.2g}"]
+        cells += [near_one(worst.highest), worst.step, _words(worst), near_one(found.highest), found.step]
+        rows.append([*cells, found.about["actions"], f"{found.about['beta']:.3g}", panel.statement])
+    return "\n".join(markdown(header, rows)) + "\n"
 
 
 def _words(instance: Instance) -> str:

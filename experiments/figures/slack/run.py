@@ -16,23 +16,22 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.figures.shared.calls import in_threads
+from experiments.figures.shared.curves import Announce, Brief, announced, check_known, check_seeds
 from nlhf import logspace
 from nlhf.base import Claim
-from nlhf.errors import InputError
 from proofs_checks import bound as bounds
 from proofs_checks import claims, tightness
 from proofs_checks.check import judge_runs
 from proofs_checks.instances import describe
 from proofs_checks.rows import Effort
 from tabular.games import Game
-from tabular.many import num_workers
 from tabular.runner import Axes, Measure
 from tabular.runner import run as run_method
 
@@ -108,34 +107,23 @@ class Panel:
     adversarial: Instance
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      config: the settings.
-      panels: claim by claim, in the order of the methods.
-    """
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
+    """Everything the figure and the table are drawn from; panels claim by claim, in the order of the methods."""
 
     config: Config
     panels: list[Panel]
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Judge every claim on the bank and on its adversarial instance.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if seeds is not in 1..100 or a variant is unknown.
     """
-    if not 1 <= config.seeds <= 100:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..100; give --seeds 1, say")
-    for variant in config.variants:
-        if variant not in claims.VARIANTS:
-            raise InputError(f"{variant!r} is no variant; known are {', '.join(claims.VARIANTS)}")
+    check_seeds(config.seeds, 100)
+    check_known(config.variants, claims.VARIANTS, "variant")
     groups = [
         (variant, regularised)
         for variant in config.variants
@@ -143,20 +131,17 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
         if _claims(variant, regularised)
     ]
     efforts = [Effort(config.seed + index, config.small) for index in range(config.seeds)]
-    announcing, measuring = threading.Lock(), threading.Lock()
+    measuring = threading.Lock()
 
-    def call(group: tuple[str, bool]) -> list[Panel]:
-        variant, regularised = group
-        with announcing:
-            game = "the regularised game" if regularised else "the original game"
-            progress(f"{variant}: {len(_claims(*group))} claims about {game}", len(groups))
-        return _panels(variant, regularised, efforts, measuring)
+    def words(group: tuple[str, bool]) -> str:
+        game = "the regularised game" if group[1] else "the original game"
+        return f"{group[0]}: {len(_claims(*group))} claims about {game}"
 
-    # compilation, which dominates, runs beside other threads; the largest programs come first
+    # the largest programs come first
     queue = sorted(groups, key=lambda group: -len(_claims(*group)))
-    with ThreadPoolExecutor(num_workers()) as pool:
-        parts = dict(zip(queue, pool.map(call, queue), strict=True))
-    return Result(config, [panel for group in groups for panel in parts[group]])
+    calls = {words(group): functools.partial(_panels, *group, efforts, measuring) for group in queue}
+    parts = in_threads(calls, progress)
+    return Result(config, [panel for group in groups for panel in parts[words(group)]])
 
 
 def _claims(variant: str, regularised: bool) -> list[Claim]:
@@ -174,23 +159,11 @@ def _panels(variant: str, regularised: bool, efforts: list[Effort], measuring: t
     for claim, adversarial in zip(promised, replays, strict=True):
         with measuring:  # its runs fill the machine, and two threads would draw the bank twice
             rows, abouts = _bank(variant, claim, efforts)
-        low, median, high = (_quantile(rows, share) for share in (0.1, 0.5, 0.9))
-        highest = _highest(rows)
-        row = int(highest.argmax())
-        panels.append(
-            Panel(
-                variant,
-                claim.name,
-                claim.status,
-                claim.statement,
-                len(rows),
-                median,
-                low,
-                high,
-                _instance(abouts[row](), rows[row]),
-                adversarial,
-            )
-        )
+        quantiles = [_quantile(rows, share) for share in (0.5, 0.1, 0.9)]
+        row = int(np.where(np.isnan(rows), 0.0, rows).max(-1).argmax())
+        worst = _instance(abouts[row](), rows[row])
+        about = (variant, claim.name, claim.status, claim.statement, len(rows))
+        panels.append(Panel(*about, *quantiles, worst, adversarial))
     return panels
 
 
@@ -248,7 +221,7 @@ def _replay(
     replays = []
     for row, (claim, about) in enumerate(zip(promised, instances, strict=True)):
         values = np.asarray(trace.of(claim.metric, claim.iterate))[row : row + 1]
-        told = np.nan if recipe.schedule else step_size[row]
+        step = np.nan if recipe.schedule else step_size[row]
         one = jax.tree.map(lambda leaf, row=row: leaf[row], game)
         ratios, ceiling = judge_runs(
             claim,
@@ -257,7 +230,7 @@ def _replay(
             log_nash[row],
             start[row][None],
             jnp.arange(num_steps + 1.0),
-            told,
+            step,
         )
         replays.append(_instance(about, _shown(values, ratios, ceiling)[0, 1:]))
     return replays
@@ -278,10 +251,6 @@ def _batch(instances: list[dict[str, Any]]) -> tuple[Game, jax.Array, jax.Array]
         jnp.asarray([one["beta"] for one in instances]),
     )
     return game, policies("log_nash"), policies("log_start")
-
-
-def _highest(rows: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(rows), 0.0, rows).max(-1)
 
 
 def _instance(about: dict[str, Any], ratios: np.ndarray) -> Instance:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import STYLES
+from experiments.figures.shared.palette import STYLES
 from experiments.figures.story_judges.run import REFERENCE_NAME
 from experiments.figures.story_judges.world import CRITERIA
 from experiments.language_models import win_rates

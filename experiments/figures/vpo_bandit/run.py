@@ -31,7 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.figures.shared import exploration
-from experiments.figures.shared.exploration import BAD, Series
+from experiments.figures.shared.calls import in_turn
+from experiments.figures.shared.curves import Announce, Brief, Curve, announced, check_seeds
+from experiments.figures.shared.exploration import BAD
 from nlhf import ipo, rlhf, slic, vpo, xpo
 from nlhf.base import Algorithm
 from nlhf.errors import InputError
@@ -120,16 +122,15 @@ class Panel:
 
     problem: str
     beta: float
-    curves: list[Series]
+    curves: list[Curve]
     exponent: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      config: the settings.
       panels: problem by problem, β by β.
       wall: median rounds at gap >= 1/16 on the bad arm over 1/β, VPO and XPO.
       caps: where VPO's runs were stopped, one a point.
@@ -138,22 +139,19 @@ class Result:
 
     config: Config
     panels: list[Panel]
-    wall: list[Series]
+    wall: list[Curve]
     caps: list[int]
     slope: float
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Run every method on both problems, and VPO into its wall.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if seeds is not in 1..1000, or a number of rounds is less than 4.
     """
-    exploration.check_seeds(config.seeds)
+    check_seeds(config.seeds)
     if min(config.rounds, config.linear_rounds) < 4:
         raise InputError(
             f"rounds is {min(config.rounds, config.linear_rounds)}, but exponents need at least 4"
@@ -167,7 +165,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     everywhere = tuple(beta for betas, _ in config.walls for beta in betas)
     shortest = min(cap for _, cap in config.walls)
     calls["XPO at the wall"] = functools.partial(_wall, config, "xpo", everywhere, shortest)
-    done = exploration.in_turn(calls, progress)
+    done = in_turn(calls, progress)
     panels = []
     for problem in config.problems:
         parts: dict[str, np.ndarray] = {}
@@ -212,7 +210,7 @@ def _regret(config: Config, problem: str, method: str) -> dict[str, np.ndarray]:
     else:
         reward, log_ref = exploration.random_bandits(config.seeds, ARMS, SKEW, config.seed)
         bandits = exploration.lane_bandits(reward[seed], log_ref[seed], beta)
-        # a fit that is not done in 10 steps goes on in the next round from where it is
+        # a fit that is not done in 10 steps continues in the next round from where it is
         space, replay = bounded_rewards(1.0, 1, 10, 1e-6), counts(1, ARMS)
     gap = exploration.gaps(
         _stack(config, method, replay, rounds * pairs, bonus[which], bandits.beta),
@@ -272,15 +270,8 @@ def _wall(config: Config, method: str, inverse_betas: tuple[int, ...], cap: int)
     seeds = 8 * config.seeds
     bandits = exploration.rare_arm(np.repeat(inverse_betas, seeds), BAD)
     every = max(cap // STRIDES, 1)
-    methods = _stack(
-        # XPO for as many comparisons as would settle it at any β
-        config,
-        method,
-        counts(1, 2),
-        400,
-        np.ones(len(bandits.beta)),
-        bandits.beta,
-    )
+    # XPO for as many comparisons as would settle it at any β
+    methods = _stack(config, method, counts(1, 2), 400, np.ones(len(bandits.beta)), bandits.beta)
     lane_keys = exploration.keys(config.seed, np.tile(np.arange(seeds), len(inverse_betas)))
     gap = exploration.gaps(methods, bandits, lane_keys, cap, exploration.nine_differences(), every=every)
     return exploration.wasted(gap, LEFT, every).reshape(len(inverse_betas), seeds).T

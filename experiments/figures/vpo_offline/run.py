@@ -32,7 +32,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from experiments.figures.shared import exploration
-from experiments.figures.shared.exploration import Series
+from experiments.figures.shared.calls import in_turn
+from experiments.figures.shared.curves import Announce, Brief, Curve, announced, check_seeds
 from nlhf import dpo, ipo, logspace, slic, vpo
 from nlhf.base import Algorithm, Array, Comparisons, Oracle
 from nlhf.errors import InputError
@@ -94,17 +95,16 @@ class Panel:
 
     name: str
     best_coverage: list[float]
-    curves: list[Series]
+    curves: list[Curve]
     start: list[float]
     better: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      config: the settings.
       panels: one for each of ``PANELS``.
       exponents: slope of log suboptimality in log N, method by method.
     """
@@ -124,17 +124,14 @@ class _Lanes:
     points: list[tuple[str, float]]  # panel and abscissa
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Draw the data sets and fit every method to each.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if seeds is not in 1..1000, or a probability of ``rare`` is not in (0, 1/20].
     """
-    exploration.check_seeds(config.seeds)
+    check_seeds(config.seeds)
     if not all(0 < each <= 0.5 / ARMS for each in config.rare):
         raise InputError(
             f"rare is {config.rare}, but probabilities of rare arms must be in (0, {0.5 / ARMS}]"
@@ -149,13 +146,14 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
         return np.asarray(_fit(algorithms, lanes.bandits, data)).reshape(len(lanes.points), -1)
 
     calls = {method: functools.partial(fit, method) for method in METHODS}
-    gaps = exploration.in_turn(calls, progress)
-    start = np.asarray(jax.vmap(bandit_tools.suboptimality)(lanes.bandits, lanes.bandits.log_ref))
-    start = start.reshape(len(lanes.points), -1).mean(-1)
+    gaps = in_turn(calls, progress)
+
+    def over_seeds(values: Array) -> np.ndarray:
+        return np.asarray(values).reshape(len(lanes.points), -1).mean(-1)
+
+    start = over_seeds(jax.vmap(bandit_tools.suboptimality)(lanes.bandits, lanes.bandits.log_ref))
     best = jax.vmap(lambda bandit, cover: coverage.concentrability(bandit_tools.optimum(bandit), cover))
-    best_coverage = (
-        np.asarray(best(lanes.bandits, lanes.log_behaviour)).reshape(len(lanes.points), -1).mean(-1)
-    )
+    best_coverage = over_seeds(best(lanes.bandits, lanes.log_behaviour))
     panels = []
     for name in PANELS:
         rows = [index for index, (panel, _) in enumerate(lanes.points) if panel == name]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.figures.shared import panels
-from experiments.figures.shared.learner_styles import STYLES
+from experiments.figures.shared import palette, panels
+from experiments.figures.shared.tables import estimate, markdown, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,243 +15,182 @@ if TYPE_CHECKING:
 
     from experiments.figures.xpo_exploration.run import Result
 
-DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))  # one a β
-ARMS = {"good": "#44AA99", "bad": "#882255"}  # no method has these colours
+STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))  # one a β
+ARMS = {"good": "0.35", "bad": "0.72"}
+PROGRAMS = {
+    ("on-policy", False): "on-policy pairs,\nno bonus (online DPO)",
+    ("on-policy", True): "on-policy pairs,\nbonus (VPO)",
+    ("reference", False): "reference draw,\nno bonus (DPO, ref.)",
+    ("reference", True): "reference draw,\nbonus (XPO)",
+}
 
 
 def plot(result: Result) -> Figure:
     """Return the figure: rounds over 1/β, regret over T, the ablation, the sweep of the optimism."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    with matplotlib.rc_context(panels.LOOK):
-        figure, grid = plt.subplots(2, 2, figsize=(9.6, 7.0))
-        _rounds(grid[0, 0], result)
-        _regret(grid[0, 1], result)
-        _ablation(grid[1, 0], result)
-        _sweep(grid[1, 1], result)
-        for axes, letter in zip(grid.flat, "abcd", strict=True):
-            axes.set_title(f"({letter}) {axes.get_title()}", loc="left")
-            axes.set_title("")
-        figure.tight_layout(h_pad=2.0, w_pad=2.0)
-        plt.close(figure)
+    finding = "XPO finds a good arm that online DPO needs exp(1/(8β)) rounds to find"
+    with panels.sheet(9.6, 7.4, finding) as figure:
+        grid = figure.subplots(2, 2)
+        titles = [
+            _rounds(grid[0, 0], result),
+            _regret(grid[0, 1], result),
+            _ablation(grid[1, 0], result),
+            _sweep(grid[1, 1], result),
+        ]
+        for axes, letter, title in zip(grid.flat, "abcd", titles, strict=True):
+            axes.set_title(f"({letter}) {title}", loc="left")
     return figure
 
 
-def _rounds(axes: Axes, result: Result) -> None:
+def _rounds(axes: Axes, result: Result) -> str:
     dpo, xpo = result.rounds
-    axes.set_title("good rare arm: rounds until it is found")
     axes.set_yscale("log")
     for curve in (dpo, xpo):
         panels.error_bars(axes, curve)
-    caps = np.asarray(result.caps, float)
+    caps, x = np.asarray(result.caps, float), np.asarray(dpo.x)
     stopped = np.asarray(dpo.high) >= 0.99 * caps
-    axes.plot(
-        np.asarray(dpo.x)[stopped],
-        caps[stopped],
-        "^",
-        color=STYLES["dpo"].colour,
-        markersize=6,
-        mfc="white",
-    )
-    x = np.asarray(dpo.x)
+    colour = palette.colour("dpo")
+    axes.plot(x[stopped], caps[stopped], "^", color=colour, markersize=6, mfc="white")
     middle = len(x) // 2
     line = dpo.middle[middle] * np.exp((x - x[middle]) / 8)
     panels.reference_line(axes, x, line, "slope 1/8", at=middle + 1, xytext=(6, -12))
-    axes.text(
-        x[middle] - 2,
-        3.2 * dpo.middle[middle],
-        f"{STYLES['dpo'].label}\nslope {result.wall:.3f}",
-        color=STYLES["dpo"].colour,
-        ha="right",
-    )
-    axes.text(x[-1], 1.9 * xpo.high[-1] + 2, STYLES["xpo"].label, color=STYLES["xpo"].colour, ha="right")
+    words = f"{palette.label('dpo')}\nslope {result.wall:.3f}"
+    axes.text(x[middle] - 2, 3.2 * dpo.middle[middle], words, color=colour, ha="right")
+    axes.text(x[-1], 1.9 * xpo.high[-1] + 2, palette.label("xpo"), color=palette.colour("xpo"), ha="right")
     axes.set_xlabel("1/β")
     axes.set_ylabel("rounds at gap ≥ 1/8 (25 % quantile)")
     if stopped.any():
-        axes.text(
-            0.97,
-            0.03,
-            "△: interval reaches the cap",
-            transform=axes.transAxes,
-            fontsize=8,
-            color="0.25",
-            ha="right",
-        )
+        look = {"transform": axes.transAxes, "color": palette.THEORY, "ha": "right"}
+        axes.text(0.97, 0.03, "△: interval reaches the cap", fontsize=panels.letters(0.95), **look)
+    return "rounds until the good rare arm is found"
 
 
-def _regret(axes: Axes, result: Result) -> None:
-    axes.set_title("mean regret, good and bad arm averaged")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+def _regret(axes: Axes, result: Result) -> str:
+    panels.log_log(axes, "T, rounds (one labelled pair each)", "mean gap over T rounds")
     betas = list(dict.fromkeys(panel.inverse_beta for panel in result.regret))
     for panel in result.regret:
-        style = DASHES[betas.index(panel.inverse_beta) % len(DASHES)]
+        style = STYLES[betas.index(panel.inverse_beta) % len(STYLES)]
         # the intervals of the three β are nearly one: one band says it
         panels.draw(axes, panel.curve, linestyle=style, band=panel.inverse_beta == betas[0])
-    first = next(panel.curve for panel in result.regret if panel.curve.method == "xpo")
+    xpo = [panel for panel in result.regret if panel.curve.name == "xpo"]
+    first = xpo[0].curve
     x = np.asarray(first.x)
-    panels.reference_line(
-        axes, x, 0.6 * first.middle[0] * (x / x[0]) ** -0.5, r"$T^{-1/2}$", at=1, xytext=(-22, -14)
-    )
+    line = 0.6 * first.middle[0] * (x / x[0]) ** -0.5
+    panels.reference_line(axes, x, line, r"$T^{-1/2}$", at=1, xytext=(-22, -14))
     for index, beta in enumerate(betas):
-        axes.plot([], [], color="0.2", linestyle=DASHES[index % len(DASHES)], label=f"1/β = {beta}")
+        axes.plot([], [], color="0.2", linestyle=STYLES[index % len(STYLES)], label=f"1/β = {beta}")
     axes.legend(loc="lower left")
-    exponents = [panel.exponent for panel in result.regret if panel.curve.method == "xpo"]
-    axes.annotate(
-        f"XPO, exponents {min(exponents):.2f} to {max(exponents):.2f}",
-        (x[1], first.high[1]),
-        textcoords="offset points",
-        xytext=(4, 8),
-        ha="left",
-        color=STYLES["xpo"].colour,
-    )
-    dpo = [panel.curve for panel in result.regret if panel.curve.method == "dpo"]
-    axes.annotate(
-        STYLES["dpo"].label,
-        (x[-1], min(curve.low[-1] for curve in dpo)),
-        textcoords="offset points",
-        xytext=(0, -14),
-        ha="right",
-        color=STYLES["dpo"].colour,
-    )
-    axes.set_xlabel("T, rounds (one labelled pair each)")
-    axes.set_ylabel("mean gap over T rounds")
+    exponents = [panel.exponent for panel in xpo]
+    words = f"XPO, exponents {min(exponents):.2f} to {max(exponents):.2f}"
+    panels.note(axes, words, (x[1], first.high[1]), xytext=(4, 8), color=palette.colour("xpo"))
+    lowest = min(panel.curve.low[-1] for panel in result.regret if panel.curve.name == "dpo")
+    look: Any = {"xytext": (0, -14), "ha": "right", "color": palette.colour("dpo")}
+    panels.note(axes, palette.label("dpo"), (x[-1], lowest), **look)
+    return "mean regret, good and bad arm averaged"
 
 
-def _ablation(axes: Axes, result: Result) -> None:
+def _ablation(axes: Axes, result: Result) -> str:
     config = result.config
-    axes.set_title(f"what solves it: 1/β = {config.ablation_inverse_beta}, T = {config.ablation_rounds}")
     settings = list(dict.fromkeys((cell.draw, cell.bonus) for cell in result.ablation))
     arms = list(dict.fromkeys(cell.arm for cell in result.ablation))
     for cell in result.ablation:
         row, column = settings.index((cell.draw, cell.bonus)), arms.index(cell.arm)
         place = len(settings) - 1 - row + 0.18 * (1 - 2 * column)
         spread = [[max(cell.solved - cell.low, 0)], [max(cell.high - cell.solved, 0)]]
-        axes.barh(
-            place,
-            cell.solved,
-            xerr=spread,
-            height=0.32,
-            color=ARMS[cell.arm],
-            error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": "0.2"},
-        )
-        axes.text(
-            max(cell.high, 0.0) + 0.025, place, f"{cell.arm} arm: gap {cell.gap:.2f}", va="center", fontsize=8
-        )
-    names = [f"{draw} pairs" if draw == "on-policy" else "reference draw" for draw, _ in settings]
-    names = [
-        f"{name},\n{'bonus' if bonus else 'no bonus'}"
-        for name, (_, bonus) in zip(names, settings, strict=True)
-    ]
-    methods = ["(online DPO)", "(VPO)", "(DPO, ref.)", "(XPO)"]
-    axes.set_yticks(range(len(settings)), [f"{a} {b}" for a, b in zip(names, methods, strict=True)][::-1])
-    axes.set_xlim(0, 1.42)
+        bars = {"elinewidth": 0.8, "capsize": 2, "ecolor": "0.2"}
+        axes.barh(place, cell.solved, xerr=spread, height=0.32, color=ARMS[cell.arm], error_kw=bars)
+        words = f"{cell.arm} arm: gap {cell.gap:.2f}"
+        axes.text(max(cell.high, 0) + 0.025, place, words, va="center", fontsize=panels.letters(0.95))
+    axes.set_yticks(range(len(settings)), [PROGRAMS[setting] for setting in settings[::-1]])
+    axes.set_xlim(0, 1.5)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
     axes.set_xlabel("share of seeds with final gap < 1/8 (text: median final gap)")
+    return f"what solves it: 1/β = {config.ablation_inverse_beta}, T = {config.ablation_rounds}"
 
 
-def _sweep(axes: Axes, result: Result) -> None:
-    config = result.config
-    axes.set_title(f"optimism α: 1/β = {config.sweep_inverse_beta}, T = {config.sweep_rounds}")
+def _sweep(axes: Axes, result: Result) -> str:
+    config, colour = result.config, palette.colour("xpo")
     axes.set_xscale("log")
-    total = None
-    for sweep in result.sweep:
-        if sweep.curve.method == "xpo_flipped":
-            continue
-        style: Any = "-" if sweep.arm == "good" else (0, (4, 1.5))
-        panels.draw(axes, sweep.curve, linestyle=style, linewidth=0.9)
-        total = np.asarray(sweep.curve.middle) if total is None else total + np.asarray(sweep.curve.middle)
-        at = 0 if sweep.arm == "good" else -1
-        axes.annotate(
-            f"XPO, {sweep.arm} arm",
-            (sweep.curve.x[at], sweep.curve.middle[at]),
-            textcoords="offset points",
-            xytext=(0, 9) if sweep.arm == "good" else (-4, 0),
-            ha="left" if sweep.arm == "good" else "right",
-            color=STYLES["xpo"].colour,
-        )
-    assert total is not None
-    x = np.asarray(config.optimism)
-    axes.plot(x, total / 2, color=STYLES["xpo"].colour, linewidth=2.4)
-    axes.annotate(
-        "mean of both",
-        (x[-2], total[-2] / 2),
-        textcoords="offset points",
-        xytext=(-12, -18),
-        color=STYLES["xpo"].colour,
-        weight="bold",
+    good, bad = (
+        next(each.curve for each in result.sweep if (each.arm, each.curve.name) == (arm, "xpo"))
+        for arm in ("good", "bad")
     )
-    flipped = next(s for s in result.sweep if s.curve.method == "xpo_flipped" and s.arm == "good")
+    panels.draw(axes, good, linewidth=0.9)
+    panels.note(axes, "XPO, good arm", (good.x[0], good.middle[0]), xytext=(0, 9), color=colour)
+    panels.draw(axes, bad, linestyle=STYLES[1], linewidth=0.9)
+    look: Any = {"xytext": (-4, 0), "ha": "right", "color": colour}
+    panels.note(axes, "XPO, bad arm", (bad.x[-1], bad.middle[-1]), **look)
+    x, mean = good.x, (np.asarray(good.middle) + bad.middle) / 2
+    axes.plot(x, mean, color=colour, linewidth=2.4)
+    panels.note(axes, "mean of both", (x[-2], mean[-2]), xytext=(-12, -18), color=colour, weight="bold")
+    flipped = next(each for each in result.sweep if (each.arm, each.curve.name) == ("good", "xpo_flipped"))
     panels.draw(axes, flipped.curve, marker="x", markersize=4, linestyle=":")
     worst = min(flipped.failed)
-    axes.annotate(
-        f"flipped sign, good arm: {worst:.0%} of seeds fail"
-        if worst < 1
-        else "flipped sign, good arm: every seed fails",
-        (x[0], flipped.curve.middle[0]),
-        textcoords="offset points",
-        xytext=(0, 6),
-    )
+    fails = f"{worst:.0%} of seeds fail" if worst < 1 else "every seed fails"
+    panels.note(axes, f"flipped sign, good arm: {fails}", (x[0], flipped.curve.middle[0]), xytext=(0, 6))
     theory = 0.6 / np.sqrt(config.sweep_rounds)
-    axes.axvline(theory, color="0.25", linestyle=(0, (1.5, 1.5)), linewidth=1.0)
-    axes.annotate(
-        r"$0.6/\sqrt{T}$",
-        (theory, axes.get_ylim()[1]),
-        textcoords="offset points",
-        xytext=(3, -10),
-        color="0.25",
-    )
+    axes.axvline(theory, color=palette.THEORY, linestyle=panels.DOTTED, linewidth=1.0)
+    place = (theory, axes.get_ylim()[1])
+    panels.note(axes, r"$0.6/\sqrt{T}$, as used", place, xytext=(3, -10), color=palette.THEORY)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("α/β")
     axes.set_ylabel("mean gap over T rounds")
+    return f"optimism α: 1/β = {config.sweep_inverse_beta}, T = {config.sweep_rounds}"
 
 
 def table(result: Result) -> str:
     """Return the Markdown tables of the four panels; intervals are 95 % bootstrap over seeds."""
-    lines = [
-        "| 1/β | method | rounds at gap >= 1/8, 25 % quantile | interval | cap |",
-        "|---|---|---|---|---|",
-    ]
+    horizons, optimism = result.config.horizons, result.config.optimism
+    rows: list[Any] = []
     for curve in result.rounds:
         for index, beta in enumerate(curve.x):
-            cap = str(result.caps[index]) if curve.method == "dpo" else str(result.config.horizons[-1])
-            lines.append(
-                f"| {beta:g} | {STYLES[curve.method].label} | {curve.middle[index]:.0f} | "
-                f"{curve.low[index]:.0f} to {curve.high[index]:.0f} | {cap} |"
-            )
+            cap = result.caps[index] if curve.name == "dpo" else horizons[-1]
+            ends = span(curve.low[index], curve.high[index], ".0f")
+            rows.append([f"{beta:g}", palette.label(curve.name), f"{curve.middle[index]:.0f}", ends, cap])
+    lines = markdown(["1/β", "method", "rounds at gap >= 1/8, 25 % quantile", "interval", "cap"], rows)
     lines += ["", f"Slope of the logarithm for online DPO: {result.wall:.4f}, theory 1/8.", ""]
-    horizons = result.config.horizons
-    head = " | ".join(f"T = {horizon}" for horizon in horizons)
-    lines += [f"| 1/β | method | {head} | exponent |", "|" + "---|" * (len(horizons) + 3)]
-    for panel in result.regret:
-        cells = " | ".join(_span(panel.curve, index) for index in range(len(horizons)))
-        lines.append(
-            f"| {panel.inverse_beta} | {STYLES[panel.curve.method].label} | {cells} | {panel.exponent:.2f} |"
-        )
+    head = [f"T = {horizon}" for horizon in horizons]
+    lines += markdown(
+        ["1/β", "method", *head, "exponent"],
+        [
+            [
+                panel.inverse_beta,
+                palette.label(panel.curve.name),
+                *_points(panel.curve),
+                f"{panel.exponent:.2f}",
+            ]
+            for panel in result.regret
+        ],
+    )
     lines += [
         "",
-        "| rare arm | second draw | bonus | median final gap | solved | interval |",
-        "|---|---|---|---|---|---|",
+        *markdown(
+            ["rare arm", "second draw", "bonus", "median final gap", "solved", "interval"],
+            [
+                [
+                    cell.arm,
+                    cell.draw,
+                    "on" if cell.bonus else "off",
+                    f"{cell.gap:.3f}",
+                    f"{cell.solved:.0%}",
+                    span(cell.low, cell.high, ".0%"),
+                ]
+                for cell in result.ablation
+            ],
+        ),
     ]
-    for cell in result.ablation:
-        bonus = "on" if cell.bonus else "off"
-        lines.append(
-            f"| {cell.arm} | {cell.draw} | {bonus} | {cell.gap:.3f} | {cell.solved:.0%} "
-            f"| {cell.low:.0%} to {cell.high:.0%} |"
-        )
-    head = " | ".join(f"α/β = {alpha:g}" for alpha in result.config.optimism)
-    lines += [
-        "",
-        f"| rare arm | method | {head} | seeds that fail |",
-        "|" + "---|" * (len(result.config.optimism) + 3),
+    head = [f"α/β = {alpha:g}" for alpha in optimism]
+    rows = [
+        [
+            each.arm,
+            palette.label(each.curve.name),
+            *_points(each.curve),
+            ", ".join(f"{share:.0%}" for share in each.failed),
+        ]
+        for each in result.sweep
     ]
-    for sweep in result.sweep:
-        cells = " | ".join(_span(sweep.curve, index) for index in range(len(sweep.curve.x)))
-        failed = ", ".join(f"{share:.0%}" for share in sweep.failed)
-        lines.append(f"| {sweep.arm} | {STYLES[sweep.curve.method].label} | {cells} | {failed} |")
+    lines += ["", *markdown(["rare arm", "method", *head, "seeds that fail"], rows)]
     return "\n".join(lines) + "\n"
 
 
-def _span(curve: Any, index: int) -> str:
-    return f"{curve.middle[index]:.3f} ({curve.low[index]:.3f} to {curve.high[index]:.3f})"
+def _points(curve: Any) -> list[str]:
+    return [estimate(curve, index) for index in range(len(curve.x))]

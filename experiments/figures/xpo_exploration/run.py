@@ -32,9 +32,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.figures.shared import exploration
-from experiments.figures.shared.exploration import BAD, GOOD, Series
+from experiments.figures.shared.calls import in_threads
+from experiments.figures.shared.curves import Announce, Brief, Curve, announced, bootstrap, check_seeds
+from experiments.figures.shared.exploration import BAD, GOOD
 from nlhf import dpo, vpo, xpo
-from nlhf.base import Algorithm
 from nlhf.errors import InputError
 from tabular.replay import counts
 
@@ -95,7 +96,7 @@ class Regret:
     """
 
     inverse_beta: int
-    curve: Series
+    curve: Curve
     exponent: float
 
 
@@ -133,26 +134,23 @@ class Sweep:
     """
 
     arm: str
-    curve: Series
+    curve: Curve
     failed: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      config: the settings.
       rounds: 25 % quantile of the rounds at gap >= 1/8, over 1/β, one a method.
       caps: where those of online DPO were stopped, one a point.
       wall: slope of the logarithm of online DPO's in 1/β over the points below the cap.
-      regret: curves over T.
       ablation: the 2 x 2 x 2 settings.
-      sweep: curves over α/β.
     """
 
     config: Config
-    rounds: list[Series]
+    rounds: list[Curve]
     caps: list[int]
     wall: float
     regret: list[Regret]
@@ -160,17 +158,14 @@ class Result:
     sweep: list[Sweep]
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Run everything.
-
-    Args:
-      config: settings.
-      progress: called with a description and the number of units before each unit of work.
 
     Raises:
       InputError: if seeds is not in 1..1000, or a panel is longer than the last horizon.
     """
-    exploration.check_seeds(config.seeds)
+    check_seeds(config.seeds)
     if max(config.ablation_rounds, config.sweep_rounds) > config.horizons[-1]:
         raise InputError(
             f"the last horizon is {config.horizons[-1]}, but it must be at least the rounds of the ablation "
@@ -182,7 +177,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     calls["XPO"] = functools.partial(_lanes, config, "xpo")
     calls["DPO"] = functools.partial(_lanes, config, "dpo")
     calls["VPO"] = functools.partial(_lanes, config, "vpo")
-    done = exploration.in_threads(calls, progress)
+    done = in_threads(calls, progress)
     walls = np.concatenate([done[f"online DPO for {cap} rounds"] for _, cap in config.walls], 1)
     caps = [cap for betas, cap in config.walls for _ in betas]
     # what never happens in a quarter of the runs is not measured: only points below the cap enter the slope
@@ -217,7 +212,7 @@ def _wall(config: Config, inverse_betas: tuple[int, ...], cap: int) -> np.ndarra
     each = np.repeat(inverse_betas, config.seeds)
     bandits = exploration.rare_arm(each, GOOD)
     every = cap // STRIDES
-    method = _stack(lambda beta: dpo(beta, 0.0, counts(1, 2)), bandits.beta)
+    method = jax.vmap(lambda beta: dpo(beta, 0.0, counts(1, 2)))(bandits.beta)
     lane_keys = exploration.keys(config.seed, np.tile(np.arange(config.seeds), len(inverse_betas)))
     gap = exploration.gaps(method, bandits, lane_keys, cap, exploration.nine_differences(), every=every)
     return exploration.wasted(gap, FOUND, every).reshape(len(inverse_betas), config.seeds).T
@@ -285,14 +280,9 @@ def _lanes(config: Config, method: str) -> dict[_Setting, np.ndarray]:
     optimism = jnp.asarray(np.repeat([setting.optimism for setting in settings], repeat))
     lane_keys = exploration.keys(config.seed, np.tile(np.arange(repeat), len(settings)))
     last = max(setting.horizon for setting in settings)
-    gap = exploration.gaps(
-        _stack(make, optimism, bandits.beta), bandits, lane_keys, last, exploration.nine_differences()
-    )
+    algorithms = jax.vmap(make)(optimism, bandits.beta)
+    gap = exploration.gaps(algorithms, bandits, lane_keys, last, exploration.nine_differences())
     return dict(zip(settings, gap.reshape(len(settings), repeat, -1), strict=True))
-
-
-def _stack(make: Callable[..., Algorithm], *leaves: Any) -> Algorithm:
-    return jax.vmap(make)(*leaves)
 
 
 def _xpo_rounds(config: Config, lanes: dict[_Setting, np.ndarray]) -> np.ndarray:
@@ -338,7 +328,7 @@ def _ablation(config: Config, lanes: dict[str, dict[_Setting, np.ndarray]]) -> l
         )
         length = config.ablation_rounds
         final = gap[:, length - length // 8 : length].mean(-1)
-        solved, low, high = (float(value) for value in exploration.interval(final < FOUND))
+        solved, low, high = (float(value) for value in bootstrap(final < FOUND))
         cells.append(Cell(name, draw, bonus, float(np.median(final)), solved, low, high))
     return cells
 
