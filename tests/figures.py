@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.figures.shared.exploration import Series
+from experiments.figures.shared.curves import Curve
 from experiments.output import records
 
 
@@ -17,7 +17,7 @@ def series(method, x, height, slope=0.0):
     """A made-up curve ``height x^slope`` with a band of 20 %."""
     x = np.asarray(x, float)
     middle = height * (x / x[0]) ** slope
-    return Series(method, x.tolist(), middle.tolist(), (0.8 * middle).tolist(), (1.2 * middle).tolist())
+    return Curve(method, x.tolist(), middle.tolist(), (0.8 * middle).tolist(), (1.2 * middle).tolist())
 
 
 def changed(config, **fields):

@@ -162,8 +162,8 @@ def _rotation(actions: int) -> float:
 
 def _legend(figure: Figure) -> None:
     handles = [
-        panels.patch("holds (range of the claim)", HOLDS),
-        panels.patch("unknown (no violation found)", UNKNOWN),
+        panels.patch("holds (range of the claim)", color=HOLDS),
+        panels.patch("unknown (no violation found)", color=UNKNOWN),
         panels.patch("violated", facecolor=VIOLATED, edgecolor="#5B2A1E", hatch="////", lw=0),
         panels.patch("not tried", facecolor="white", edgecolor="0.6", lw=0.6),
         panels.handle("local stability of a cyclic game ends", **LIMIT),

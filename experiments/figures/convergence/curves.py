@@ -20,7 +20,7 @@ RATIO_FLOOR = 1e-20  # below this a ratio of measured to bound compares rounding
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Measured(Curve):
-    """One method in one panel: median over seeds of the metric over queries, 10 and 90 % quantiles, its bound.
+    """One method in one panel, over queries: median over seeds, 10 and 90 % quantiles, bound.
 
     Attributes:
       bound: median proved bound, or ``None`` where nothing is proved.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def _draw(axes: Axes, panel: Panel, methods: dict[str, Method]) -> None:
     axes.minorticks_off()
 
 
-def _width(method: Method) -> dict[str, float]:
+def _width(method: Method) -> dict[str, Any]:
     return {"linewidth": 3.4, "zorder": 1.9} if method.wide else {"linewidth": 1.2}
 
 
@@ -89,7 +89,7 @@ def _legend(figure: Figure, methods: dict[str, Method]) -> None:
     handles += [
         panels.handle("claimed bound", "0.3", linestyle=panels.DASHED, linewidth=0.9),
         panels.handle("predicted biased limit", "0.3", linestyle=":", linewidth=0.9),
-        panels.patch("floating-point floor", FLOOR),
+        panels.patch("floating-point floor", color=FLOOR),
     ]
     panels.legend_below(figure, handles, 4)
 

@@ -93,7 +93,7 @@ class Result(Brief):
     """Everything the figure and the table are drawn from.
 
     Attributes:
-      curves: by metric, method by method: means over seeds of what was measured, with 95 % bootstrap intervals.
+      curves: by metric, method by method: means over seeds with 95 % bootstrap intervals.
       references: mean return of the data's episodes ("expert"), of the likelier action of π* ("optimum"), of
         draws from it ("optimum drawn") and of coin flips ("random").
       residual: median and 90 % quantile of the soft Bellman residual of the grid between its corners, on

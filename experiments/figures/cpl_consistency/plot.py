@@ -70,7 +70,7 @@ def _slope(axes: Axes, curve: Line, exponent: float, label: str) -> None:
     axes.plot(x, curve.middle[-1] * (x / x[-1]) ** exponent, label=label, **LEVEL)
 
 
-def _legend(axes: Axes, place: str) -> None:
+def _legend(axes: Axes, place: Any) -> None:
     axes.legend(loc=place, fontsize=panels.letters(0.85), handlelength=1.4)
 
 

@@ -55,7 +55,7 @@ FEW = 8  # labels of the sweep over λ
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Line(Curve):
-    """Median over runs, 10 and 90 % quantiles; in the panel ``unseen`` the mean with its 95 % bootstrap interval.
+    """Median over runs, 10 and 90 % quantiles; in the panel ``unseen`` the mean with its 95 % interval.
 
     Attributes:
       limit: median over runs of the value with exact labels (n without end), where it was computed.
@@ -246,8 +246,8 @@ def _levels(config: Config, first: int | None = None) -> list[int]:
 
 
 def _curve(name: str, x: Any, values: np.ndarray, limit: float | None = None) -> Line:
-    band = (each.tolist() for each in quantiles(values.T))
-    return Line(name, [float(at) for at in x], *band, limit)
+    middle, low, high = (each.tolist() for each in quantiles(values.T))
+    return Line(name, [float(at) for at in x], middle, low, high, limit)
 
 
 def _rate(config: Config, panel: str, name: str, levels: list[int], values: np.ndarray) -> Rate:

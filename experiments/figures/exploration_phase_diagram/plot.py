@@ -55,7 +55,7 @@ def plot(result: Result) -> Figure:
                     axes.set_ylabel(f"{instance}\n1/β")
             bar = figure.colorbar(image, cax=figure.add_subplot(grid[row, len(methods)]))
             bar.set_label("cumulative regret")
-            bar.outline.set_linewidth(0.4)  # type: ignore[operator]  # matplotlib's stubs know no outline
+            bar.outline.set_linewidth(0.4)
             _best(figure.add_subplot(grid[row, -2]), result.best[row], maps[0], result, last=last)
             _cut(figure.add_subplot(grid[row, -1]), maps, result, last=last)
     return figure

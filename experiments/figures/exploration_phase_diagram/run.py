@@ -221,7 +221,7 @@ def _regret(config: Config, family: _Family, name: str) -> dict[str, tuple[np.nd
     if name == "kl_ucb":
         each = _lanes(config, family, name, config.widths, config.tuning_seeds)
         shown, tuning = each[:, : config.seeds], each[:, config.seeds :]
-        # one width for all instances of a family, as no method knows whether the rare arm is good; √T puts the
+        # one width for all instances of a family: no method knows whether the rare arm is good; √T puts the
         # horizons on one scale
         chosen = int((tuning / np.sqrt(family.horizons)).mean((1, 2, 3, 4)).argmin())
         return {name: (shown[chosen], [config.widths[chosen]] * len(family.names))}

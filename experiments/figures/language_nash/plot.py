@@ -25,23 +25,13 @@ DASHES = (0, (4, 2))
 
 def plot(result: Result) -> Figure:
     """Return the figure: a row a length, and in it distance, mixtures along the run, mixtures by weight."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    with matplotlib.rc_context(panels.LOOK):
-        figure, grid = plt.subplots(
-            len(result.panels),
-            3,
-            figsize=(11.4, 3.9 * len(result.panels)),
-            squeeze=False,
-            width_ratios=(1.7, 1, 1),
-            layout="constrained",
-        )
+    finding = "EGPO and Nash Mirror Prox train the transformer to the exact Nash of its language"
+    with panels.sheet(11.4, 4.2 * len(result.panels) + 0.4, finding) as figure:
+        grid = figure.subplots(len(result.panels), 3, squeeze=False, width_ratios=(1.7, 1, 1))
         for row, panel in zip(grid, result.panels, strict=True):
             _distance(row[0], result, panel)
             _apart(row[1], result, panel)
             _by_weight(row[2], panel)
-        plt.close(figure)
     return figure
 
 
@@ -66,7 +56,7 @@ def _distance(axes: Axes, result: Result, panel: Panel) -> None:
     bottom = min(min(values) for values in shown)
     axes.set_ylim(min(bottom, GOAL) / 4, 2 * max(panel.start))
     axes.set_xlim(0, result.config.queries)
-    axes.axhline(GOAL, color="0.25", linestyle=(0, (1.5, 1.5)), linewidth=1.0)
+    axes.axhline(GOAL, color="0.25", linestyle=(0, (1.5, 1.5)), linewidth=1.0, label=f"goal, {GOAL:g} nats")
     axes.set_xlabel("payoff queries")
     axes.set_ylabel("KL in nats")
     axes.legend(loc="upper right")

@@ -38,7 +38,7 @@ def plot(result: Result) -> Figure:
     bootstrap intervals over processes or data sets.
     """
     columns = [(family, noiseless) for noiseless in (True, False) for family in result.config.families]
-    finding = "From regret labels only learning by regret becomes optimal everywhere; below: what partial return hides"
+    finding = "From regret labels only learning by regret becomes optimal in every family"
     with panels.sheet(12.0, 8.4, finding) as figure:
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.9, 1.0), squeeze=False)[:, 0]
         grid = upper.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
@@ -104,11 +104,11 @@ def table(result: Result) -> str:
         for test in result.tests
     ]
     exact = []
-    for each in result.examples:
-        other = [x for x, moved in zip(each.x, each.other_optimum, strict=True) if moved]
+    for one in result.examples:
+        other = [x for x, moved in zip(one.x, one.other_optimum, strict=True) if moved]
         where = f"{min(other):.3g} to {max(other):.3g}" if other else "-"
-        moves = [f"{max(each.by_return):.2g}", f"{max(each.by_regret):.2g}", where]
-        exact.append([each.name, f"{each.x[0]:g}", f"{each.x[-1]:g}", *moves])
+        moves = [f"{max(one.by_return):.2g}", f"{max(one.by_regret):.2g}", where]
+        exact.append([one.name, f"{one.x[0]:g}", f"{one.x[-1]:g}", *moves])
     header = ["exact example", "from", "to", "preferences by return move", "by regret"]
     lines = [
         "Mean scaled return, clipped to [-1, 1] (share above 0.9), by number of comparisons.",

@@ -91,7 +91,7 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
-    """One learner on one kind of labels in one family; curves over the number of comparisons are named after it.
+    """One learner on one kind of labels in one family, over the number of comparisons.
 
     Attributes:
       family: one of ``FAMILIES``.

@@ -1,4 +1,4 @@
-"""What the results of figures are made of: curves with a band, intervals over seeds, and one line to sum up."""
+"""What results of figures are made of: curves with a band, intervals over seeds, one line to sum up."""
 
 from __future__ import annotations
 

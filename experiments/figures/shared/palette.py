@@ -1,4 +1,4 @@
-"""One label and one colour a method in all figures: those of its record, and of what figures change about it."""
+"""One label and one colour a method in all figures: those of its record; and of variants of methods."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STRANGERS = ("#6A51A3", "#B2182B", "#1B7837", "#C51B7D")  # for methods whose re
 
 
 def style(name: str) -> Style:
-    """Return label and colour of a key of ``STYLES``, or of a method of anybody else as ``nlhf.find`` takes it.
+    """Return label and colour of a key of ``STYLES``, or of any method as ``nlhf.find`` takes it.
 
     >>> style("egpo").label
     'EGPO'

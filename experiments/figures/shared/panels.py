@@ -37,7 +37,7 @@ def sheet(width: float, height: float, finding: str = "") -> Iterator[Figure]:
     import matplotlib.pyplot as plt
 
     size = POINTS * max(1.0, width / COLUMN)
-    look = {name: size for name in ("font.size", "axes.labelsize", "legend.fontsize")}
+    look: Any = {name: size for name in ("font.size", "axes.labelsize", "legend.fontsize")}
     look |= {"axes.titlesize": size + 0.5, "xtick.labelsize": size - 0.5, "ytick.labelsize": size - 0.5}
     with matplotlib.rc_context({**STYLE, **look}):
         figure = plt.figure(figsize=(width, height), layout="constrained")
@@ -155,11 +155,11 @@ def handle(label: str, color: str, **look: Any) -> Any:
     return Line2D([], [], label=label, color=color, **look)
 
 
-def patch(label: str, color: str | None = None, **look: Any) -> Any:
+def patch(label: str, **look: Any) -> Any:
     """Return a coloured field for a legend."""
     from matplotlib.patches import Patch
 
-    return Patch(label=label, **({} if color is None else {"color": color}), **look)
+    return Patch(label=label, **look)
 
 
 def legend_below(figure: Any, handles: list[Any], columns: int, **more: Any) -> None:

@@ -57,7 +57,7 @@ def plot(result: Result) -> Figure:
                 axes.set_xlabel("step")
         handles = [
             panels.handle("median of the bank", **MEDIAN),
-            panels.patch("its 10 to 90 %", BAND, alpha=0.3),
+            panels.patch("its 10 to 90 %", color=BAND, alpha=0.3),
             panels.handle("its worst instance", WORST),
             panels.handle("found by gradient search", **FOUND),
             panels.handle("the bound", **BOUND),

@@ -109,7 +109,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from; panels claim by claim, in the order of the methods."""
+    """Everything the figure and the table are drawn from; panels in the order of the methods."""
 
     config: Config
     panels: list[Panel]
@@ -159,11 +159,11 @@ def _panels(variant: str, regularised: bool, efforts: list[Effort], measuring: t
     for claim, adversarial in zip(promised, replays, strict=True):
         with measuring:  # its runs fill the machine, and two threads would draw the bank twice
             rows, abouts = _bank(variant, claim, efforts)
-        quantiles = [_quantile(rows, share) for share in (0.5, 0.1, 0.9)]
+        median, low, high = (_quantile(rows, share) for share in (0.5, 0.1, 0.9))
         row = int(np.where(np.isnan(rows), 0.0, rows).max(-1).argmax())
         worst = _instance(abouts[row](), rows[row])
         about = (variant, claim.name, claim.status, claim.statement, len(rows))
-        panels.append(Panel(*about, *quantiles, worst, adversarial))
+        panels.append(Panel(*about, median, low, high, worst, adversarial))
     return panels
 
 

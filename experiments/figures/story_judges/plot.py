@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,17 +29,24 @@ GOAL = 0.6
 
 def plot(result: Result) -> Figure:
     """Return the figure: win rate and KL along the budget, last win rates, and all against all."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    with matplotlib.rc_context(panels.LOOK):
-        figure, grid = plt.subplots(2, 2, figsize=(11.2, 8.2), layout="constrained", width_ratios=(1, 1.05))
+    with panels.sheet(11.2, 8.4, _finding(result)) as figure:
+        grid = figure.subplots(2, 2, width_ratios=(1, 1.05))
         _along(grid[0, 0], result, "win_rate")
         _along(grid[0, 1], result, "kl")
         _last(grid[1, 0], result)
         _matrix(grid[1, 1], result)
-        plt.close(figure)
     return figure
+
+
+def _finding(result: Result) -> str:
+    column = result.final.names.index(REFERENCE_NAME)
+    wins = {name: row[column] for name, row in zip(result.final.names, result.final.matrix, strict=True)}
+    del wins[REFERENCE_NAME]
+    best = max(wins, key=lambda name: wins[name])
+    above = sum(rate > GOAL for rate in wins.values())
+    return (
+        f"{above} of {len(wins)} methods win above {GOAL:.0%} against the reference; {LABELS[best]} wins most"
+    )
 
 
 def _along(axes: Axes, result: Result, what: str) -> None:
@@ -63,7 +70,8 @@ def _along(axes: Axes, result: Result, what: str) -> None:
     if wins:
         axes.set_title("wins against the reference, held-out prompts", loc="left")
         axes.axhline(50, color="0.6", linewidth=0.8)
-        axes.axhline(100 * GOAL, color="0.25", linestyle=(0, (1.5, 1.5)), linewidth=1.0)
+        goal: Any = {"color": "0.25", "linestyle": (0, (1.5, 1.5)), "linewidth": 1.0}
+        axes.axhline(100 * GOAL, label=f"goal, {GOAL:.0%}", **goal)
         axes.set_ylabel("%")
         axes.plot([], [], color="0.25", label="asks for payoffs")
         axes.plot([], [], color="0.25", linestyle=DASHES, label="asks for labels")

@@ -32,10 +32,10 @@ def plot(result: Result) -> Figure:
     )
     with panels.sheet(12.6, 4.4, finding) as figure:
         grid = figure.subplots(1, 3)
-        for axes, panel, (title, x) in zip(grid, result.panels, titles, strict=True):
+        for axes, panel, (title, label) in zip(grid, result.panels, titles, strict=True):
             axes.set_title(title, loc="left")
             _draw(axes, panel)
-            axes.set_xlabel(x)
+            axes.set_xlabel(label)
         grid[0].set_ylabel("suboptimality J(π*) - J(π)")
         vpo = result.panels[0].curves[0]
         x = np.asarray(vpo.x)

@@ -59,7 +59,7 @@ def _rounds(axes: Axes, result: Result) -> str:
     axes.set_xlabel("1/β")
     axes.set_ylabel("rounds at gap ≥ 1/8 (25 % quantile)")
     if stopped.any():
-        look = {"transform": axes.transAxes, "color": palette.THEORY, "ha": "right"}
+        look: Any = {"transform": axes.transAxes, "color": palette.THEORY, "ha": "right"}
         axes.text(0.97, 0.03, "△: interval reaches the cap", fontsize=panels.letters(0.95), **look)
     return "rounds until the good rare arm is found"
 

@@ -34,7 +34,7 @@ def test_every_game_and_method_is_there(result):
     assert [panel.game for panel in result.panels] == [*TITLES, *TITLES]
     for panel in result.panels:
         methods = REGULARISED if panel.beta else UNREGULARISED
-        assert [curve.method for curve in panel.curves] == list(methods)
+        assert [curve.name for curve in panel.curves] == list(methods)
 
 
 def test_measured_stays_below_every_proved_bound(result):
@@ -42,28 +42,28 @@ def test_measured_stays_below_every_proved_bound(result):
     for panel in result.panels:
         for curve in panel.curves:
             if curve.bound is not None:
-                assert curve.worst_ratio <= 1 + 1e-9, (panel.game, curve.method)
+                assert curve.worst_ratio <= 1 + 1e-9, (panel.game, curve.name)
                 checked += 1
     assert checked == len(TITLES) * (len(LINEAR) + 2 + 3)
 
 
 def test_fitted_linear_rates_are_at_least_the_proved_ones(result):
     for panel, curve in curves(result, regularised=True):
-        if curve.method in LINEAR:
-            assert curve.rate_low >= curve.proved_rate, (panel.game, curve.method)
+        if curve.name in LINEAR:
+            assert curve.rate.low >= curve.proved_rate, (panel.game, curve.name)
 
 
 def test_biased_methods_stall_where_the_solver_predicts(result):
     stalled = [(p, c) for p, c in curves(result, regularised=True) if c.limit is not None]
-    assert {curve.method for _, curve in stalled} == {"nash_md", "ipo_md"}
+    assert {curve.name for _, curve in stalled} == {"nash_md", "ipo_md"}
     for panel, curve in stalled:
-        assert curve.final == pytest.approx(curve.limit, rel=0.02), (panel.game, curve.method)
+        assert curve.final == pytest.approx(curve.limit, rel=0.02), (panel.game, curve.name)
 
 
 def test_unbiased_methods_pass_the_stalled_ones(result):
     for panel in result.panels:
         if panel.beta:
-            final = {curve.method: curve.final for curve in panel.curves}
+            final = {curve.name: curve.final for curve in panel.curves}
             unbiased = ("nash_mirror_prox", "online_mirror_descent", "omwu", "egpo")
             assert max(final[m] for m in unbiased) < 1e-20 < final["nash_md"]
             assert final["nash_prox"] < final["ipo_md"]
@@ -73,8 +73,8 @@ def test_unbiased_methods_pass_the_stalled_ones(result):
 def test_egpo_lies_on_mirror_prox(result):
     for panel in result.panels:
         if panel.beta:
-            by_name = {curve.method: curve for curve in panel.curves}
-            egpo, prox = np.array(by_name["egpo"].median), np.array(by_name["nash_mirror_prox"].median)
+            by_name = {curve.name: curve for curve in panel.curves}
+            egpo, prox = np.array(by_name["egpo"].middle), np.array(by_name["nash_mirror_prox"].middle)
             high = prox > 1e-20
             np.testing.assert_allclose(egpo[high], prox[high], rtol=1e-4)
 

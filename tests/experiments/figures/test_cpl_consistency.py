@@ -9,7 +9,8 @@ from experiments.figures.cpl_consistency import data as cpl_data
 from experiments.figures.cpl_consistency import fits as cpl_measures
 from experiments.figures.cpl_consistency import plot as cpl_consistency_plot
 from experiments.figures.cpl_consistency import run as cpl_consistency
-from experiments.figures.cpl_consistency.run import Curve, Rate, Result
+from experiments.figures.cpl_consistency.run import Line, Rate, Result
+from experiments.figures.shared.curves import Interval
 from experiments.output import records
 from nlhf.errors import InputError
 
@@ -44,11 +45,11 @@ def made_up():
         "exact": ("exact",),
     }
     panels = {
-        panel: [Curve(name, [64.0, 128.0], *curve, 0.25 if panel == "actions" else None) for name in lines]
+        panel: [Line(name, [64.0, 128.0], *curve, 0.25 if panel == "actions" else None) for name in lines]
         for panel, lines in names.items()
     }
     rates = [
-        Rate(panel, name, -0.5, -0.6, -0.4)
+        Rate(panel, name, Interval(-0.5, -0.6, -0.4))
         for panel in ("segments", "actions", "loss")
         for name in names[panel]
     ]
@@ -108,7 +109,7 @@ def test_the_exponent_of_an_exact_power_is_found():
     levels = [64, 128, 256]
     values = np.outer(np.asarray(levels) ** -0.5, [1.0, 3.0])
     rate = cpl_consistency._rate(CONFIG, "segments", "regret", levels, values)
-    assert (rate.mean, rate.low, rate.high) == pytest.approx((-0.5, -0.5, -0.5))
+    assert dataclasses.astuple(rate.exponent) == pytest.approx((-0.5, -0.5, -0.5))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def result():
 
 @pytest.mark.slow
 def test_regret_labels_converge_and_the_others_do_not(result):
-    rates = {(rate.panel, rate.name): rate.mean for rate in result.rates}
+    rates = {(rate.panel, rate.name): rate.exponent.value for rate in result.rates}
     assert -0.65 < rates["segments", "regret"] < -0.4
     assert -1.3 < rates["loss", "regret"] < -0.7
     for panel in ("segments", "actions"):

@@ -22,13 +22,13 @@ def test_bound_ratio_and_rates_of_exact_exponentials():
     start = np.array([0.5, 1.0, 2.0])
     value = 0.5 * start[:, None] * np.exp(-0.12 * np.arange(400))[None]
     curve = reduce("egpo", 2, QUERIES, value, promised(start), None)
-    assert curve.rate == pytest.approx(0.06)
+    assert curve.rate.value == pytest.approx(0.06)
     assert curve.proved_rate == pytest.approx(-np.log(0.9) / 2)
     assert curve.worst_ratio == pytest.approx(0.5)
-    assert curve.median[0] == pytest.approx(0.5)
+    assert curve.middle[0] == pytest.approx(0.5)
     assert curve.bound[0] == pytest.approx(1.0)
-    assert curve.low[0] < curve.median[0] < curve.high[0]
-    assert len(curve.queries) == MAX_CURVE_POINTS
+    assert curve.low[0] < curve.middle[0] < curve.high[0]
+    assert len(curve.x) == MAX_CURVE_POINTS
 
 
 def test_a_violation_is_seen():

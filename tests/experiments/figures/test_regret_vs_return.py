@@ -12,7 +12,8 @@ from experiments.figures.regret_vs_return import plot as regret_vs_return_plot
 from experiments.figures.regret_vs_return import reward_learners
 from experiments.figures.regret_vs_return import run as regret_vs_return
 from experiments.figures.regret_vs_return import worlds as regret_worlds
-from experiments.figures.regret_vs_return.run import Curve, Result
+from experiments.figures.regret_vs_return.run import Learning, Result
+from experiments.figures.shared.curves import curve
 from experiments.figures.shared.segment_fits import in_chunks
 from experiments.output import records
 from nlhf.base import Comparisons
@@ -157,11 +158,11 @@ def test_regret_labels_teach_the_regret_learner(result):
     assert len(curves) == 10
     own = curves["regret", True, "regret"]
     assert own.scaled[1] > 0.97
-    assert own.scaled[1] > own.scaled[0]
+    assert own.scaled.middle[1] > own.scaled.middle[0]
     for learner in ("return", "cpl"):
-        assert curves["regret", True, learner].scaled[1] < own.scaled[1]
-    for curve in result.curves:
-        for low, middle, high in zip(curve.scaled_low, curve.scaled, curve.scaled_high, strict=True):
+        assert curves["regret", True, learner].scaled.middle[1] < own.scaled.middle[1]
+    for each in result.curves:
+        for low, middle, high in zip(each.scaled.low, each.scaled.middle, each.scaled.high, strict=True):
             assert -1 <= low <= middle + 1e-12
             assert middle <= high + 1e-12 <= 1 + 1e-9
     assert {(test.noiseless, test.n) for test in result.tests} == {
@@ -175,9 +176,9 @@ def test_a_measured_result_survives_json_and_is_drawn(result):
 
 
 def test_a_result_survives_json_and_is_drawn(shown):
-    numbers = [[0.0, 0.5], [-0.1, 0.4], [0.1, 0.6]] * 2
+    band = [0.0, 0.5], [-0.1, 0.4], [0.1, 0.6]
     curves = [
-        Curve(family, labels, noiseless, learner, [3, 100], *numbers)
+        Learning(family, labels, noiseless, learner, *[curve(learner, [3, 100], band)] * 2)
         for family in regret_vs_return.FAMILIES
         for labels, noiseless in regret_vs_return.LABELS
         for learner in ("regret", "return", "cpl")
@@ -207,7 +208,7 @@ def check_drawing(result, families):
 def test_where_runs_end_the_partial_return_learner_fails_on_regret_labels():
     config = dataclasses.replace(CONFIG, mdps=20, families=("boards",), levels=(10, 100))
     found = regret_vs_return.run(config)
-    ends = {(c.labels, c.learner): c.scaled[-1] for c in found.curves if c.noiseless}
+    ends = {(c.labels, c.learner): c.scaled.middle[-1] for c in found.curves if c.noiseless}
     assert ends["regret", "regret"] > 0.95
     assert ends["regret", "return"] < 0.85
     assert ends["return", "regret"] < 0.85

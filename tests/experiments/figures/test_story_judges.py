@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lm_runs import make_base
 
-from experiments.figures.shared.learner_styles import STYLES
+from experiments.figures.shared.palette import STYLES
 from experiments.figures.story_judges import plot as story_judges_plot
 from experiments.figures.story_judges import run as story_judges
 from experiments.figures.story_judges import world as story_world

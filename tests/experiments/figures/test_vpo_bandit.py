@@ -27,7 +27,7 @@ def result() -> Result:
 @pytest.mark.slow
 def test_at_a_small_beta_the_draw_of_the_reference_decides(result):
     small, large = result.panels
-    regret = {curve.method: curve.middle[-1] for curve in small.curves}
+    regret = {curve.name: curve.middle[-1] for curve in small.curves}
     assert max(regret["xpo"], regret["dpo_reference"]) < 0.8 * min(regret["vpo"], regret["dpo"])
     assert max(large.exponent) < 0.6
     for panel in result.panels:

@@ -23,7 +23,7 @@ def result() -> Result:
 def test_more_data_help_and_pessimism_helps_more(result):
     size = result.panels[0]
     vpo, dpo, _, _ = size.curves
-    assert vpo.method == "vpo"
+    assert vpo.name == "vpo"
     assert vpo.middle[1] < 0.6 * vpo.middle[0]
     assert (np.asarray(vpo.middle) < dpo.middle).all()
     assert vpo.middle[0] < size.start[0]

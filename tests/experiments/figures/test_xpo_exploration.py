@@ -36,12 +36,10 @@ def test_online_dpo_meets_a_wall_and_xpo_does_not(result):
 
 @pytest.mark.slow
 def test_regret_of_xpo_falls_alike_for_both_betas(result):
-    levels = {
-        panel.inverse_beta: panel.curve.middle for panel in result.regret if panel.curve.method == "xpo"
-    }
+    levels = {panel.inverse_beta: panel.curve.middle for panel in result.regret if panel.curve.name == "xpo"}
     np.testing.assert_allclose(levels[60], levels[800], rtol=0.25)
     for panel in result.regret:
-        if panel.curve.method == "xpo":
+        if panel.curve.name == "xpo":
             assert -0.75 < panel.exponent < -0.25
         elif panel.inverse_beta == 800:
             np.testing.assert_allclose(panel.curve.middle, 3 / 16, rtol=1e-3)
@@ -64,7 +62,7 @@ def test_the_sweep_is_a_u_and_the_flipped_sign_fails_every_seed(result):
     good, flipped, bad, _ = result.sweep
     total = np.add(good.curve.middle, bad.curve.middle)
     assert total.argmin() == 1
-    assert flipped.curve.method == "xpo_flipped"
+    assert flipped.curve.name == "xpo_flipped"
     assert flipped.failed == [1.0] * 3
     assert good.failed[1] < 0.5
     assert figures.survives_json(xpo_exploration, result)

@@ -1,14 +1,11 @@
-"""What the figures on exploration share: the instance, lanes, statistics over seeds, labels."""
+"""What the figures on exploration share: the instance and lanes of runs."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from experiments.figures.shared import exploration, panels
-from experiments.figures.shared.learner_styles import STYLES
+from experiments.figures.shared import exploration
 from nlhf import dpo
-from nlhf.errors import InputError
 from tabular import bandits
 from tabular.replay import counts
 
@@ -50,59 +47,12 @@ def test_wasted_rounds_are_counted_on_a_stride():
     np.testing.assert_array_equal(exploration.wasted(gap, 0.2, 5), [10, 0])
 
 
-def test_an_interval_covers_its_mean_at_its_level():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(200, 60, 1))
-    covered = []
-    for sample in values:
-        middle, low, high = exploration.interval(sample)
-        np.testing.assert_allclose(middle, sample.mean(0))
-        covered.append(low[0] <= 0 <= high[0])
-    assert 0.88 < np.mean(covered) < 0.99
-
-
-def test_an_interval_of_another_statistic_resamples_seeds():
-    values = np.array([[1.0, 5.0], [2.0, 5.0], [9.0, 5.0]])
-    middle, low, high = exploration.interval(values, np.median)
-    np.testing.assert_array_equal(middle, [2.0, 5.0])
-    assert low[0] == 1
-    assert high[0] == 9
-    assert low[1] == high[1] == 5
-
-
 def test_random_bandits_do_not_depend_on_their_number():
     few, many = (exploration.random_bandits(count, 3, 2.0, 7) for count in (2, 5))
     for left, right in zip(few, many, strict=True):
         np.testing.assert_array_equal(left, right[:2])
     np.testing.assert_allclose(np.exp(many[1]).sum(-1), 1)
     assert np.ptp(many[1]) <= 4 + 1e-12  # references differ by skew at the most, from uniform both ways
-
-
-def test_threads_return_what_they_are_asked_in_order():
-    said = []
-    calls = {name: (lambda name=name: name.upper()) for name in "cab"}
-    made = exploration.in_threads(calls, lambda what, total: said.append((what, total)))
-    assert list(made.items()) == [("c", "C"), ("a", "A"), ("b", "B")]
-    assert sorted(said) == [("a", 3), ("b", 3), ("c", 3)]
-
-
-@pytest.mark.parametrize("seeds", [0, 1001])
-def test_bad_seeds_are_refused(seeds):
-    with pytest.raises(InputError, match=f"seeds is {seeds}"):
-        exploration.check_seeds(seeds)
-
-
-def test_labels_keep_apart_and_below_the_top():
-    placed = panels.spread([0.99, 0.98, 0.5, 0.97], 0.1)
-    assert max(placed) <= 1
-    ordered = np.sort(placed)
-    assert (np.diff(ordered) >= 0.1 - 1e-6).all()
-    assert np.argsort(placed).tolist() == [2, 3, 1, 0]
-
-
-def test_every_learner_has_its_own_colour_and_label():
-    assert len({learner.colour for learner in STYLES.values()}) == len(STYLES)
-    assert len({learner.label for learner in STYLES.values()}) == len(STYLES)
 
 
 def test_lanes_take_bandits_of_one_context():
