@@ -47,19 +47,14 @@ FIGURES: dict[str, str] = {
 
 
 class Parts(NamedTuple):
-    """The two modules of a figure; the same one twice where a single file has everything.
-
-    Attributes:
-      compute: has ``Config``, ``Result``, ``quick`` and ``run``.
-      draw: has ``plot`` and ``table``.
-    """
+    """The two modules of a figure, as described above; the same one twice where a single file has all six."""
 
     compute: Any
     draw: Any
 
 
 def main(command: commands.Reproduce) -> None:
-    """Run the command: list the figures, or make one."""
+    """List the figures, or make one."""
     if command.show_list:
         print(text.table(["figure", "what it shows"], list(FIGURES.items()), "<<"))
         return
@@ -117,10 +112,27 @@ def _load(name: str) -> Parts:
     jax.config.update("jax_enable_x64", True)
     matplotlib.use("Agg")  # files only: no display is needed, and none is opened
     package = f"experiments.figures.{name.replace('-', '_')}" if name in FIGURES else name
-    whole = importlib.import_module(package)
-    if not hasattr(whole, "__path__"):
-        return Parts(whole, whole)
-    return Parts(importlib.import_module(f"{package}.run"), importlib.import_module(f"{package}.plot"))
+    whole = _import(package)
+    parts = Parts(whole, whole)
+    if hasattr(whole, "__path__"):
+        parts = Parts(_import(f"{package}.run"), _import(f"{package}.plot"))
+    for module, needed in zip(parts, (("Config", "Result", "quick", "run"), ("plot", "table")), strict=True):
+        missing = [thing for thing in needed if not hasattr(module, thing)]
+        if missing:
+            raise InputError(
+                f"{module.__name__} has no {', '.join(missing)}, which a figure needs; see the docstring of "
+                f"{__name__}"
+            )
+    return parts
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the figure needs
+        raise InputError(f"there is no module {error.name}; start where it lies, or set PYTHONPATH") from None
 
 
 def _config(module: Any, command: commands.Reproduce) -> Any:

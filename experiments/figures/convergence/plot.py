@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +29,10 @@ def plot(result: Result) -> Figure:
     """
     rows = list(dict.fromkeys(panel.beta for panel in result.panels))
     columns = list(dict.fromkeys(panel.game for panel in result.panels))
-    methods = regularised(result.config.added)
+    methods = regularised(result.config.add)
     ratios = [curve.worst_ratio for panel in result.panels for curve in panel.curves if curve.worst_ratio]
     finding = (
-        f"Unbiased methods converge to rounding; the largest measured / claimed bound is {max(ratios):.4g}"
+        f"Unbiased methods converge down to rounding; largest measured / claimed bound: {max(ratios):.4g}"
     )
     with panels.sheet(2.2 * len(columns), 2.1 * len(rows) + 1.6, finding) as figure:
         grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
@@ -40,7 +41,7 @@ def plot(result: Result) -> Figure:
             axes = grid[row, column]
             _draw(axes, panel, methods if panel.beta else UNREGULARISED)
             if row == 0:
-                axes.set_title(panel.title)
+                axes.set_title(textwrap.fill(panel.title, 21))
             if column == 0:
                 metric = "KL(Nash ‖ policy)" if panel.beta else "exploitability"
                 axes.set_ylabel(f"β = {panel.beta:g}\n{metric}")
@@ -100,7 +101,7 @@ def table(result: Result) -> str:
     Rates are nats a query (linear) or exponents (power), medians over seeds with 10 to 90 % quantiles;
     ``measured/bound`` is the largest over steps and seeds, so at most 1 where the theorem holds.
     """
-    methods = regularised(result.config.added)
+    methods = regularised(result.config.add)
     header = ["game", "β", "method", "queries", "fitted rate", "10-90 %", "proved rate", "measured/bound"]
     rows = [
         _row(panel, curve, (methods if panel.beta else UNREGULARISED)[curve.name])

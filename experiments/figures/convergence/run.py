@@ -42,14 +42,14 @@ class Config:
       seeds: instances of each family of games, 1 to 1000.
       betas: KL coefficients, one row of panels each.
       queries_unregularised: queries spent on the games with β = 0.
-      added: more methods for the regularised games, as ``nlhf.find`` takes them.
+      add: more methods for the regularised games, as ``nlhf.find`` takes them.
       seed: root of all random draws.
     """
 
     seeds: int = 20
     betas: tuple[float, ...] = (0.3, 0.1, 0.03)
     queries_unregularised: int = 4000
-    added: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -103,7 +103,7 @@ def run(config: Config, progress: Announce) -> Result:
         raise InputError(
             f"betas are {config.betas}, but each must be > 0; the row with beta 0 is always drawn"
         )
-    methods = regularised(config.added)
+    methods = regularised(config.add)
     groups = build(jax.random.key(config.seed), config.seeds, jnp.asarray(config.betas))
     total = 2 * len(groups)
     panels: list[Panel] = []
@@ -151,7 +151,7 @@ def _regularised_panels(
         curves.append(
             _reduce_all(name, method, algorithms[name], traces[name], measure, constants, horizons, limits)
         )
-    for name in config.added:
+    for name in config.add:
         curves.append(_added(name, methods[name], config, games, log_nash, constants, steps[name], horizons))
     spread = np.median(logspace.span(log_nash), axis=(1, 3))
     rounding = 0.5 * (np.finfo(float).eps * np.maximum(spread, 1.0)) ** 2

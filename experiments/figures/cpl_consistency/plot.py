@@ -22,7 +22,7 @@ LINES = {
     "return": palette.style("cpl_partial_return"),
     "cloning": ("cloning the preferred", palette.colour("behaviour_cloning")),
 }
-OTHER = "#44AA99"  # of what no method is
+OTHER = "#228833"  # of what no method is
 SHADES = ("#D9C2E0", "#B58FC6", "#8A5AA5", CPL)  # of λ, the last is λ = 1
 TITLES = {
     "segments": "a  segments of 3 steps",

@@ -22,7 +22,7 @@ class Style(NamedTuple):
 STYLES: dict[str, Style] = {
     **{name: Style(method.label, method.colour) for name, method in METHODS.items()},
     # the same methods with something changed
-    "dpo_reference": Style("DPO, ref. draw", "#EE99AA"),
+    "dpo_reference": Style("DPO, ref. draw", "#44AA99"),
     "xpo_flipped": Style("XPO, flipped sign", "#555555"),
     "xpo_plain": Style("XPO, no bonus", "#9A8CD0"),
     "nash_md_token": Style("Nash-MD, mixture of tokens", "#A6761D"),

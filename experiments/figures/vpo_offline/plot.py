@@ -40,7 +40,7 @@ def plot(result: Result) -> Figure:
         vpo = result.panels[0].curves[0]
         x = np.asarray(vpo.x)
         line = 0.6 * vpo.middle[0] * (x / x[0]) ** -0.5
-        panels.reference_line(grid[0], x, line, r"$N^{-1/2}$", at=1, xytext=(-6, -16))
+        panels.reference_line(grid[0], x, line, r"$N^{-1/2}$", at=1, xytext=(-36, -8))
         for axes, panel in zip(grid, result.panels, strict=True):
             _labels(axes, panel, result.exponents if panel is result.panels[0] else None)
     return figure

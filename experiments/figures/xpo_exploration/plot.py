@@ -52,15 +52,16 @@ def _rounds(axes: Axes, result: Result) -> str:
     axes.plot(x[stopped], caps[stopped], "^", color=colour, markersize=6, mfc="white")
     middle = len(x) // 2
     line = dpo.middle[middle] * np.exp((x - x[middle]) / 8)
-    panels.reference_line(axes, x, line, "slope 1/8", at=middle + 1, xytext=(6, -12))
+    panels.reference_line(axes, x, line, "slope 1/8", at=middle, xytext=(8, -14))
     words = f"{palette.label('dpo')}\nslope {result.wall:.3f}"
     axes.text(x[middle] - 2, 3.2 * dpo.middle[middle], words, color=colour, ha="right")
-    axes.text(x[-1], 1.9 * xpo.high[-1] + 2, palette.label("xpo"), color=palette.colour("xpo"), ha="right")
+    place = (x[middle - 1], xpo.middle[middle - 1])
+    panels.note(axes, palette.label("xpo"), place, xytext=(8, -14), color=palette.colour("xpo"))
     axes.set_xlabel("1/β")
     axes.set_ylabel("rounds at gap ≥ 1/8 (25 % quantile)")
     if stopped.any():
         look: Any = {"transform": axes.transAxes, "color": palette.THEORY, "ha": "right"}
-        axes.text(0.97, 0.03, "△: interval reaches the cap", fontsize=panels.letters(0.95), **look)
+        axes.text(0.9, 0.94, "△: interval reaches the cap", fontsize=panels.letters(0.95), **look)
     return "rounds until the good rare arm is found"
 
 

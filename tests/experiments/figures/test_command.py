@@ -184,6 +184,44 @@ def test_bad_arguments_are_refused_and_leave_nothing(nlhf, tiny, tmp_path, words
     assert contents(tmp_path) == {}
 
 
+STRANGER = """import dataclasses
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seeds: int = 2
+@dataclasses.dataclass(frozen=True)
+class Result:
+    config: Config
+    height: float
+def quick(config):
+    return config
+def run(config, progress):
+    progress("the only part", 1)
+    return Result(config, float(config.seeds))
+def plot(result):
+    from matplotlib.figure import Figure
+    figure = Figure()
+    figure.subplots().plot([0, result.height])
+    return figure
+def table(result):
+    return f"height {result.height}"
+"""
+
+
+def test_a_figure_of_a_stranger_is_found_in_the_working_directory(nlhf, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "my_figures").mkdir()
+    (tmp_path / "my_figures" / "tower.py").write_text(STRANGER)
+    assert nlhf("reproduce", "my_figures.tower", "--seeds", "5").code == 0
+    folder = tmp_path / "results" / "my_figures.tower"
+    assert (folder / "table.txt").read_text() == "height 5.0\n"
+    assert nlhf("reproduce", "my_figures.tower", "--redraw").code == 0
+    (tmp_path / "my_figures" / "half.py").write_text(STRANGER.replace("def plot", "def draw"))
+    refused("reproduce", "my_figures.half", says=["my_figures.half has no plot", "a figure needs"])
+    refused("reproduce", "my_figures.none", says=["no module my_figures.none", "PYTHONPATH"])
+    assert not (tmp_path / "results" / "my_figures.half").exists()
+
+
 def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     progress = Progress()

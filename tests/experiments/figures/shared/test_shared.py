@@ -79,7 +79,7 @@ def test_every_method_and_variant_has_its_own_colour_and_label():
 def test_no_figure_writes_the_colour_of_a_method_itself(path):
     if path.name == "palette.py":
         return
-    taken = {method.colour.lower() for method in METHODS.values()} - {"#000000"}
+    taken = {style.colour.lower() for style in STYLES.values()} - {"#000000"}
     words = {
         node.value.lower()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
