@@ -71,7 +71,7 @@ def main(command: commands.Reproduce) -> None:
     # before anything else: a folder without a result is not made, and a second process is turned away at once
     stored = result_folder.read_result(folder) if command.redraw else None
     with result_folder.claim(folder) as run:
-        figure = _load(name)
+        figure = _load(name, running=stored is None)
         module = figure.compute
         config = _config(module, command) if stored is None else stored["config"]
         drawings = tuple(f"{name}.{kind}" for kind in ("png", "svg"))
@@ -104,7 +104,7 @@ def _fitting(folder: pathlib.Path) -> Iterator[None]:
         ) from None
 
 
-def _load(name: str) -> Parts:
+def _load(name: str, *, running: bool = True) -> Parts:
     import jax
     import matplotlib
 
@@ -116,7 +116,8 @@ def _load(name: str) -> Parts:
     parts = Parts(whole, whole)
     if hasattr(whole, "__path__"):
         parts = Parts(_import(f"{package}.run"), _import(f"{package}.plot"))
-    for module, needed in zip(parts, (("Config", "Result", "quick", "run"), ("plot", "table")), strict=True):
+    computing = ("Config", "Result", "quick", "run")[: 3 + running]
+    for module, needed in ((parts.compute, computing), (parts.draw, ("plot", "table"))):
         missing = [thing for thing in needed if not hasattr(module, thing)]
         if missing:
             raise InputError(

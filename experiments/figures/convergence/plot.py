@@ -31,9 +31,7 @@ def plot(result: Result) -> Figure:
     columns = list(dict.fromkeys(panel.game for panel in result.panels))
     methods = regularised(result.config.add)
     ratios = [curve.worst_ratio for panel in result.panels for curve in panel.curves if curve.worst_ratio]
-    finding = (
-        f"Unbiased methods converge down to rounding; largest measured / claimed bound: {max(ratios):.4g}"
-    )
+    finding = f"Unbiased methods converge down to rounding; largest measured / bound: {max(ratios):.4g}"
     with panels.sheet(2.2 * len(columns), 2.1 * len(rows) + 1.6, finding) as figure:
         grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
         for panel in result.panels:

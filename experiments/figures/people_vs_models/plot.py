@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experiments.figures.people_vs_models.run import Interval, Match, Panel, Result, Triples
 
 REAL, MADE_UP, TWIN = "#222255", "#228833", "#9A9A9A"
-NASH, SAME_KL, SAME_BETA = "#222255", "#BB5566", "#7A5195"  # policies of a model, not methods
+NASH, SAME_KL, SAME_BETA = "#222255", "#CC3311", "#7A5195"  # policies of a model, not methods
 RANGE: Any = {"color": TWIN, "linewidth": 5, "alpha": 0.45, "solid_capstyle": "butt"}
 LINEAR = 1.0  # thousandths: the axes of gains are linear within this distance from 0, logarithmic beyond
 MODELS = (
