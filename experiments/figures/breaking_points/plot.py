@@ -47,7 +47,8 @@ def plot(result: Result) -> Figure:
     finding = "No claim was seen to fail"
     if broken:
         finding = f"The first failure found is at {min(broken):.3g} times the longest step of the claim"
-    with panels.sheet(max(9.0, 0.9 + 2.1 * len(sizes)), 1.8 * len(result.maps) + 1.9, finding) as figure:
+    height = 1.8 * len(result.maps) + 2.0
+    with panels.sheet(max(7.8, 0.9 + 2.1 * len(sizes)), height, finding, points=9.5) as figure:
         grid = figure.subplots(len(result.maps), len(sizes), sharex=True, sharey="row", squeeze=False)
         for row, one in zip(grid, result.maps, strict=True):
             for axes, size in zip(row, sizes, strict=True):

@@ -21,22 +21,23 @@ if TYPE_CHECKING:
 DASHED: Any = (0, (4, 2))
 DOTTED: Any = (0, (1.5, 1.5))
 COLUMN = 9.0  # inches of a page or notebook at 100 dots an inch, to which wider figures are shrunk
-POINTS = 7.5  # least size of a letter in that column
+POINTS = 7.5  # size of letters in that column
 
 
 @contextlib.contextmanager
-def sheet(width: float, height: float, finding: str = "") -> Iterator[Figure]:
+def sheet(width: float, height: float, finding: str = "", *, points: float = POINTS) -> Iterator[Figure]:
     """Make a figure that has its parts arranged by matplotlib, and closed afterwards: no window opens.
 
     Args:
       width: inches; the letters of figures wider than ``COLUMN`` grow, to stay readable when it is shrunk.
       height: inches.
       finding: what the figure shows, in a sentence above it.
+      points: size of its letters at that width of a column, or below it.
     """
     import matplotlib
     import matplotlib.pyplot as plt
 
-    size = POINTS * max(1.0, width / COLUMN)
+    size = points * max(1.0, width / COLUMN)
     look: Any = {name: size for name in ("font.size", "axes.labelsize", "legend.fontsize")}
     look |= {"axes.titlesize": size + 0.5, "xtick.labelsize": size - 0.5, "ytick.labelsize": size - 0.5}
     with matplotlib.rc_context({**STYLE, **look}):

@@ -95,12 +95,12 @@ def test_the_figure_has_a_panel_for_each_method_and_size():
     figure = breaking_points_plot.plot(made_up())
     assert len(figure.axes) == 5 * 3
     assert [axes.get_title() for axes in figure.axes[:3]] == ["3 actions", "5 actions", "31 actions"]
-    assert [axes.get_ylabel().split("\n")[0].split(",")[0] for axes in figure.axes[::3]] == [
+    assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes[::3]] == [
         "EGPO",
         "Nash Mirror Prox",
         "OMWU",
         "Nash-MD",
-        "Online mirror",
+        "Online mirror descent",
     ]
     for axes in figure.axes:
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
