@@ -20,6 +20,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from nlhf.errors import InputError, RangeWarning
+from nlhf.functions import as_partial, bound_values
+from nlhf.schedules import scheduled
 
 Array = jax.Array
 Policy = Any  # whatever the PolicySpace says: a table of log-probabilities, parameters, a lazy mixture
@@ -30,6 +32,11 @@ Target = Callable[[Array, Array, Array], Array]
 @jax.tree_util.register_static
 class Static(tuple):
     """A tuple of settings that jit treats as structure, bound into a ``Partial`` beside traced values."""
+
+
+@jax.tree_util.register_static
+class Count(int):
+    """A whole number that jit treats as structure, for ``range(n)`` in a step: ``num_inner=Count(3)``."""
 
 
 class Feedback(NamedTuple):
@@ -192,8 +199,19 @@ class Claim:
     regularised: bool = True
 
 
-class Algorithm(NamedTuple):
+class _Algorithm(NamedTuple):
+    init: Callable[[Policy], State]
+    step: Callable[..., tuple[State, Info]]
+    claims: tuple[Claim, ...] = ()
+
+
+class Algorithm(_Algorithm):
     """A method, as data.
+
+    Functions of every kind are welcome. Those of ``algorithm`` below have their hyper-parameters by name;
+    of nested functions, floats and arrays that they close over are made leaves (``nlhf.functions``), so that
+    such a float cannot decide an ``if``. Numbers hidden in an object or behind a decorator are structure:
+    nothing of theirs can be batched by ``vmap``, and another number compiles again.
 
     Attributes:
       init: ``init(policy) -> State``. Every state has a field ``policy``, the last iterate.
@@ -201,9 +219,43 @@ class Algorithm(NamedTuple):
       claims: what theory promises, a tuple of ``Claim``.
     """
 
-    init: Callable[[Policy], State]
-    step: Callable[..., tuple[State, Info]]
-    claims: tuple[Claim, ...] = ()
+    __slots__ = ()
+
+    def __new__(cls, init: Callable, step: Callable, claims: tuple[Claim, ...] = ()) -> Algorithm:
+        """Make both functions pytrees; what JAX puts there while it rebuilds one is left alone."""
+        init, step = (as_partial(each) if callable(each) else each for each in (init, step))
+        return super().__new__(cls, init, step, claims)
+
+    def _replace(self, **changes: Any) -> Algorithm:
+        return Algorithm(**{**self._asdict(), **changes})
+
+    def __repr__(self) -> str:
+        if not isinstance(self.step, Partial):
+            return super().__repr__()
+        name = f"{self.step.func.__module__}.{self.step.func.__qualname__}"
+        settings = [f"{key}={' '.join(str(value)[:40].split())}" for key, value in hyper(self).items()]
+        claims = [claim.name for claim in self.claims]
+        return f"Algorithm({', '.join([name, *settings])}{'; claims ' * bool(claims)}{', '.join(claims)})"
+
+
+def as_algorithm(value: Any) -> Algorithm:
+    """Return any record of two functions ``init`` and ``step`` as an ``Algorithm``.
+
+    Args:
+      value: an ``Algorithm``, or a record of anybody else; its ``claims`` are kept where it has some.
+
+    Raises:
+      InputError: if it has no such functions.
+    """
+    if isinstance(value, Algorithm):
+        return value
+    init, step = getattr(value, "init", None), getattr(value, "step", None)
+    if not (callable(init) and callable(step)):
+        raise InputError(
+            f"an algorithm has the functions init and step, but a {type(value).__name__} has not; give "
+            "nlhf.Algorithm(init, step)"
+        )
+    return Algorithm(init, step, tuple(getattr(value, "claims", ())))
 
 
 def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **hyper: Any) -> Algorithm:
@@ -213,22 +265,25 @@ def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **
       init: module-level function ``init(policy) -> State``.
       step: module-level function; its keyword-only arguments are the hyper-parameters.
       claims: the theorems about this step.
-      **hyper: numbers, arrays (then a batch of algorithms) or schedules ``step -> number``.
+      **hyper: numbers or arrays (then a batch of algorithms). A ``step_size`` may be a schedule
+        ``count -> number``, of optax, say: the state is then a ``ScheduledState``, and nothing is claimed.
 
     Returns:
       An ``Algorithm`` that is a pytree with the hyper-parameters as leaves.
     """
+    if callable(hyper.get("step_size")):
+        return Algorithm(*scheduled(init, step, **hyper))
     return Algorithm(Partial(init), Partial(step, **hyper), claims)
 
 
 def hyper(method: Algorithm) -> dict[str, Any]:
-    """Return the hyper-parameters of an algorithm by name.
+    """Return the hyper-parameters of an algorithm by name; of nested functions, what they close over.
 
     >>> from nlhf import egpo
     >>> hyper(egpo(step_size=0.5, beta=0.1))
     {'step_size': 0.5, 'beta': 0.1}
     """
-    return dict(method.step.keywords)  # type: ignore[attr-defined]
+    return bound_values(method.step)
 
 
 def check_number(
@@ -318,7 +373,7 @@ def warn_above(name: str, value: Any, high: Any, reason: str) -> None:
         first = float(np.broadcast_to(value, above.shape)[above].flat[0])
         end = float(np.broadcast_to(high, above.shape)[above].flat[0])
         warnings.warn(
-            f"{name} is {first:g}, outside [0, {end:g}]: {reason}; the run goes on",
+            f"{name} is {first:g}, outside [0, {end:g}]: {reason}; the run continues",
             RangeWarning,
             stacklevel=3,
         )

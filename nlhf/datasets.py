@@ -13,12 +13,13 @@ from jax.tree_util import Partial
 from nlhf.base import (
     Algorithm,
     Comparisons,
+    Count,
     Feedback,
     Oracle,
     Policy,
     PolicySpace,
     State,
-    Static,
+    as_algorithm,
     check_whole,
 )
 from nlhf.errors import InputError
@@ -133,8 +134,9 @@ def minibatches(comparisons: Comparisons, batch: int) -> Oracle:
     share = np.cumsum(weight, dtype=np.float64) / weight.sum(dtype=np.float64)
     upper = jnp.asarray(share, jnp.result_type(float))
     last = jnp.asarray(np.flatnonzero(weight > 0)[-1])
-    settings = Static((check_whole("batch", batch),))
-    return Oracle(Partial(_no_payoff), Partial(_duel, settings, comparisons, upper, last))
+    return Oracle(
+        Partial(_no_payoff), Partial(_duel, Count(check_whole("batch", batch)), comparisons, upper, last)
+    )
 
 
 def given(comparisons: Comparisons) -> Oracle:
@@ -157,7 +159,7 @@ def _no_payoff(key: Array, policy: Policy) -> Feedback:
 
 
 def _duel(
-    settings: Static,
+    batch: Count,
     comparisons: Comparisons,
     upper: Array,
     last: Array,
@@ -167,7 +169,7 @@ def _duel(
 ) -> Comparisons:
     """Invert the distribution function ``upper`` of the rows; no row beyond ``last`` has weight."""
     del policy, opponent
-    draws = jax.random.uniform(key, settings, upper.dtype)
+    draws = jax.random.uniform(key, (batch,), upper.dtype)
     rows = jnp.minimum(jnp.searchsorted(upper, draws, side="right").astype(last.dtype), last)
     drawn = jax.tree.map(lambda column: column[rows], comparisons)
     return drawn._replace(weight=jnp.ones_like(drawn.weight))
@@ -199,7 +201,8 @@ def train(
       InputError: if num_steps is not a positive whole number.
     """
     policy = space.reference if start is None else start
-    return _train(algorithm, space, oracle, key, policy, check_whole("num_steps", num_steps))
+    num_steps = check_whole("num_steps", num_steps)
+    return _train(as_algorithm(algorithm), space, oracle, key, policy, num_steps)
 
 
 @functools.partial(jax.jit, static_argnums=5)

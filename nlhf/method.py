@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nlhf.algorithms import ALGORITHM_NAMES, LEARNER_NAMES
-from nlhf.base import Algorithm
+from nlhf.base import Algorithm, as_algorithm
 from nlhf.errors import InputError, unknown
 from nlhf.replay import buffer
 
@@ -226,12 +226,12 @@ def make(method: Method, chosen: dict[str, Any]) -> Algorithm:
     except TypeError as error:
         given = ", ".join(chosen)
         raise InputError(f"{method.name}({given}) raises TypeError ({error}); fix the function") from None
-    if not isinstance(made, Algorithm):
+    if not hasattr(made, "step"):
         raise InputError(
             f"{method.name} returns a {type(made).__name__}, but it must return an Algorithm; end it with "
             "return nlhf.Algorithm(init, step)"
         )
-    return made
+    return as_algorithm(made)
 
 
 def default(name: str | Method, beta: float, step_size: float | None = None, **settings: Any) -> Algorithm:

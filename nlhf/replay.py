@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Array, Comparisons, Static, check_whole
+from nlhf.base import Array, Comparisons, Count, check_whole
 from nlhf.errors import InputError
 
 
@@ -74,11 +74,11 @@ def buffer(capacity: int, response: Any = 0) -> Replay:
       InputError: if capacity is not a positive whole number; from a step that appends more rows than fit.
     """
     capacity = check_whole("capacity", capacity)
-    return Replay(Partial(_empty, Static((capacity,)), response), Partial(_write))
+    return Replay(Partial(_empty, Count(capacity), response), Partial(_write))
 
 
-def _empty(settings: Static, response: Any) -> Memory:
-    return Memory(no_comparisons(settings[0], response), jnp.zeros((), int))
+def _empty(capacity: Count, response: Any) -> Memory:
+    return Memory(no_comparisons(capacity, response), jnp.zeros((), int))
 
 
 def _write(memory: Memory, comparisons: Comparisons) -> Memory:

@@ -19,7 +19,9 @@ from nlhf.base import (
     algorithm,
     check_number,
 )
+from nlhf.functions import as_partial
 from nlhf.method import Method
+from nlhf.schedules import size_at
 from nlhf.targets import explicit
 
 
@@ -44,7 +46,7 @@ def step(
     key: Array, state: NashMDState, oracle: Oracle, space: PolicySpace, *, step_size: Any, beta: Any
 ) -> tuple[NashMDState, Info]:
     """``m = π^(1 - ηβ) π_ref^(ηβ)``, then ``log π+ = log m + η P(· ≻ m)``, both normalised."""
-    eta = step_size(state.steps) if callable(step_size) else step_size
+    eta = size_at(step_size, state.steps)
     mixture = space.mix(state.policy, space.reference, eta * beta)
     feedback = oracle.payoff(key, mixture)
     policy = space.project(mixture, Partial(explicit, step_size=eta, beta=0.0), feedback)
@@ -161,12 +163,13 @@ def nash_md(step_size: Any, beta: Any) -> Algorithm:
     Reference: arXiv:2312.00886, section 6 and Theorem 1.
     """
     check_number("beta", beta, open_low=True)
-    if step_size is None:
-        return algorithm(init, step, DECREASING_CLAIMS, step_size=Partial(decreasing, beta=beta), beta=beta)
-    check_number("step_size", step_size)
-    return algorithm(
-        init, step, () if callable(step_size) else CONSTANT_CLAIMS, step_size=step_size, beta=beta
-    )
+    check_number("step_size", 1.0 if step_size is None else step_size)
+    if step_size is None or callable(step_size):
+        schedule = Partial(decreasing, beta=beta) if step_size is None else as_partial(step_size)
+        claims = DECREASING_CLAIMS if step_size is None else ()
+        # not by ``algorithm``: the state counts the steps already
+        return Algorithm(init, Partial(step, step_size=schedule, beta=beta), claims)
+    return algorithm(init, step, CONSTANT_CLAIMS, step_size=step_size, beta=beta)
 
 
 METHOD = Method(

@@ -16,11 +16,11 @@ from nlhf.base import (
     Array,
     Claim,
     Constants,
+    Count,
     Info,
     Oracle,
     Policy,
     PolicySpace,
-    Static,
     algorithm,
     check_number,
     check_whole,
@@ -70,10 +70,9 @@ def step(
     *,
     step_size: Any,
     beta: Any,
-    inner: Static,
+    num_inner: Count,
 ) -> tuple[NashProxState, Info]:
     """Solve ``max_u P(u ≻ ·) - β KL(u‖π_ref) - (β/η) KL(u‖π)`` by self-play from π."""
-    (num_inner,) = inner
     # at the inner game's larger KL weight
     inner_step_size = longest_step(beta * (1 + step_size) / step_size)
 
@@ -157,11 +156,11 @@ def nash_prox(step_size: Any, beta: Any, num_inner: int) -> Algorithm:
     """
     check_number("step_size", step_size, open_low=True)
     check_number("beta", beta, open_low=True)
-    inner = Static((check_whole("num_inner", num_inner),))
+    count = Count(check_whole("num_inner", num_inner))
     # traced settings have no value yet: their claim rests on the caller
-    traced = any(isinstance(value, jax.core.Tracer) for value in (step_size, beta))
-    solved = traced or bool(np.all(inner_steps(step_size, beta) <= num_inner))
-    return algorithm(init, step, CLAIMS if solved else (), step_size=step_size, beta=beta, inner=inner)
+    traced = any(callable(value) or isinstance(value, jax.core.Tracer) for value in (step_size, beta))
+    claims = CLAIMS if traced or np.all(inner_steps(step_size, beta) <= num_inner) else ()
+    return algorithm(init, step, claims, step_size=step_size, beta=beta, num_inner=count)
 
 
 DIGITS = 7  # by default an inner game is solved until its distance has shrunk by this power of ten

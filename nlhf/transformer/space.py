@@ -26,6 +26,7 @@ from nlhf.base import (
     check_whole,
 )
 from nlhf.errors import InputError
+from nlhf.functions import as_partial
 from nlhf.policies import Mixture, Trained
 from nlhf.transformer.descent import gradient, in_slices, move
 from nlhf.transformer.model.lora import init_adapters
@@ -143,7 +144,7 @@ def _project(
     settings: _Settings, model: LanguageModel, policy: Policy, target: Target, feedback: Feedback
 ) -> Trained:
     _checked(model, feedback.responses, "BKR")
-    return _jitted_project(settings, model, policy, target, feedback)
+    return _jitted_project(settings, model, policy, as_partial(target), feedback)
 
 
 def _fit(
@@ -157,7 +158,7 @@ def _fit(
 ) -> Trained:
     for side in (comparisons.first, comparisons.second):
         _check_side(model, side, comparisons.weight)
-    return _jitted_fit(settings, model, key, policy, loss, comparisons, calibration)
+    return _jitted_fit(settings, model, key, policy, as_partial(loss), comparisons, calibration)
 
 
 def _checked(model: LanguageModel, responses: Any, axes: str) -> Responses:

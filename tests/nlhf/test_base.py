@@ -121,7 +121,7 @@ def test_check_whole_refuses(value):
 
 
 def test_warn_above_names_value_range_and_reason():
-    with pytest.warns(RangeWarning, match=r"step_size is 3, outside \[0, 2\]: it is long; the run goes on"):
+    with pytest.warns(RangeWarning, match=r"step_size is 3, outside \[0, 2\]: it is long; the run continues"):
         warn_above("step_size", np.array([1.0, 3.0]), 2.0, "it is long")
     warn_above("step_size", 2.0, 2.0, "it is long")
     warn_above("step_size", Partial(lambda steps: 9.0), 2.0, "it is long")

@@ -106,7 +106,7 @@ def test_the_ends_of_the_range_make_an_algorithm_or_a_refusal(name):
     for beta in (1e-15, 1e15):
         for step_size in (None, 1e-15, 1.0, 1e15):
             with contextlib.suppress(InputError):
-                assert 1 <= hyper(default(name, beta, step_size)).get("inner", (1,))[0] <= 1_000_000
+                assert 1 <= hyper(default(name, beta, step_size)).get("num_inner", 1) <= 1_000_000
 
 
 def test_nash_md_takes_its_schedule():
