@@ -14,6 +14,7 @@ import numpy as np
 from experiments import commands
 from experiments.output import result_folder
 from experiments.output.provenance import digest, provenance
+from experiments.solve.report import report
 from experiments.solve.solution import Solution
 from nlhf.algorithms import ALGORITHM_NAMES
 from nlhf.errors import InputError
@@ -27,47 +28,31 @@ DEFAULT_BETA = 0.1
 DEFAULT_STEPS = 1000
 LARGEST_KL = 1e-6  # nats to the Nash policy; only a beta below 1e-14 or so leaves more
 UNCONVERGED_KL = 1e-3  # nats; a user who reads the table alone must be told
+SETTINGS = ("algorithm", "beta", "steps", "step_size", "prior")  # what makes a run, beside the files
 SUPPORT_MASS = 1e-6  # an iterative method never reaches 0: below this an action counts as not played
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The checked settings of a solve.
-
-    Attributes:
-      algorithm: newton, lp, or an iterative one.
-      beta: as given, or the default.
-      steps: of an iterative algorithm, else ``None``.
-      step_size: of an iterative algorithm, ``None`` for its default.
-    """
-
-    algorithm: str
-    beta: float
-    steps: int | None
-    step_size: float | None
 
 
 def main(command: commands.Solve) -> None:
     """Run the command: check, solve, save, print."""
-    plan = check(command)
+    command = check(command)
     if command.out is None:
-        solution = solve(*load(command), plan)
+        solution = solve(*load(command), command)
     else:
         with result_folder.claim(command.out) as run:
             table, log_ref = load(command)
             origin, inputs = provenance(), _digests(command)
-            settings = {**dataclasses.asdict(plan), "prior": command.prior, "sha256": inputs}
-            run.begin("solve", settings, ("table.txt",))
-            solution = solve(table, log_ref, plan)
+            settings = {name: getattr(command, name) for name in SETTINGS}
+            run.begin("solve", {**settings, "sha256": inputs}, ("table.txt",))
+            solution = solve(table, log_ref, command)
             if _digests(command) != inputs:
                 raise InputError(f"{command.file}: an input changed while it was solved; run it again")
-            run.add("table.txt", _report(command, solution))
+            run.add("table.txt", report(solution, command.file.name, command.reference))
             run.add_result({**origin, "file": str(command.file), "reference": command.reference}, solution)
         print(f"nlhf: wrote {command.out}/{result_folder.RESULT} and table.txt", file=sys.stderr)
     if command.json:
         print(json.dumps(solution.summary(), allow_nan=False))
     else:
-        print(_report(command, solution), end="")
+        print(report(solution, command.file.name, command.reference), end="")
 
 
 def _digests(command: commands.Solve) -> dict[str, str]:
@@ -79,14 +64,8 @@ def _digests(command: commands.Solve) -> dict[str, str]:
     }
 
 
-def check(command: commands.Solve) -> Plan:
+def check(command: commands.Solve) -> commands.Solve:
     """Check what can be checked before a file is opened, and fill in defaults.
-
-    Args:
-      command: the arguments.
-
-    Returns:
-      The settings.
 
     Raises:
       InputError: if one is out of range, or the algorithm and beta do not fit.
@@ -104,7 +83,7 @@ def check(command: commands.Solve) -> Plan:
     if name not in (None, *commands.SOLVERS):
         name = _check_method(name, command.step_size)
     if beta is None:
-        beta = 0.0 if _unregularised(name) else DEFAULT_BETA
+        beta = _solved_beta(name, DEFAULT_BETA)
     if name is None:
         name = "newton" if beta > 0 else "lp"
     if name == "newton" and beta == 0:
@@ -115,8 +94,8 @@ def check(command: commands.Solve) -> Plan:
         for option, value in (("--steps", command.steps), ("--step-size", command.step_size)):
             if value is not None:
                 warnings.warn(f"{option} {value:g} has no effect: {name} stops by itself", stacklevel=2)
-        return Plan(name, beta, None, None)
-    return Plan(name, beta, command.steps or DEFAULT_STEPS, command.step_size)
+        return dataclasses.replace(command, algorithm=name, beta=beta, steps=None, step_size=None)
+    return dataclasses.replace(command, algorithm=name, beta=beta, steps=command.steps or DEFAULT_STEPS)
 
 
 def _check_method(name: str, step_size: float | None) -> str:
@@ -143,52 +122,39 @@ def _use_float64() -> None:
     jax.config.update("jax_enable_x64", True)
 
 
-def _unregularised(name: str | None) -> bool:
-    """Whether a method solves the game with beta = 0, whatever its settings."""
+def _solved_beta(name: str | None, beta: float) -> float:
+    """The KL coefficient of the game that a method solves: of some always 0, whatever theirs."""
     if name in (None, *commands.SOLVERS):
-        return name == "lp"
+        return 0.0 if name == "lp" else beta
     from nlhf.method import find
 
-    return find(name).solves == "unregularised"
+    return 0.0 if find(str(name)).solves == "unregularised" else beta
 
 
-def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
+def solve(table: PreferenceTable, log_ref: np.ndarray, command: commands.Solve) -> Solution:
     """Solve a game.
 
     Args:
       table: the game.
       log_ref: ``[A]`` reference log-probabilities; at beta 0 only where an iterative algorithm starts.
-      plan: how.
-
-    Returns:
-      The solution with its certificate.
+      command: how, as ``check`` returns it.
 
     Raises:
       InputError: if beta is too small for Newton's method, or a step size too large for its algorithm.
     """
-    fractions = unique = support = residual = steps = queries = None
-    beta = 0.0 if _unregularised(plan.algorithm) else plan.beta
-    if plan.algorithm == "lp":
-        from tabular.games import make_game
-        from tabular.solution import solve as solve_game
-
-        # any action may be played, whatever the reference
-        nash = solve_game(make_game(table.preference, beta=0))
-        log_policy, exploitability, unique = nash.log_policy[0], float(nash.exploitability[0]), nash.unique[0]
-        if nash.fractions[0] is not None:
-            fractions = tuple(str(mass) for mass in nash.fractions[0])
-    elif plan.algorithm == "newton":
-        nash = _newton(table, log_ref, beta)
-        log_policy, steps = nash.log_policy[0], int(nash.iterations[0])
-        exploitability, residual = float(nash.exploitability[0]), float(nash.residual[0])
+    assert command.algorithm is not None
+    assert command.beta is not None
+    beta = _solved_beta(command.algorithm, command.beta)
+    if command.algorithm in commands.SOLVERS:
+        found, queries = _solve_exactly(table, log_ref, beta), None
     else:
-        log_policy, exploitability, residual, queries = _iterate(table, log_ref, plan, beta)
-        steps = plan.steps
-        support = np.exp(log_policy) > SUPPORT_MASS if beta == 0 else None
-    policy = np.exp(log_policy)
-    facts = statistics(table.preference)
+        found, queries = _iterate(table, log_ref, beta, command)
+    log_policy, policy = found.log_policy[0], found.policy[0]
     # by the logarithm: a policy of a small beta has actions below the smallest float64, yet with mass
-    played = np.isfinite(log_policy) if support is None else support
+    played = policy > SUPPORT_MASS if queries and beta == 0 else np.isfinite(log_policy)
+    exploitability = float(found.exploitability[0])
+    fractions = found.fractions[0] if found.fractions else None
+    facts = statistics(table.preference)
     winner = facts.condorcet_winner
     return Solution(
         names=table.names,
@@ -198,15 +164,15 @@ def solve(table: PreferenceTable, log_ref: np.ndarray, plan: Plan) -> Solution:
         exploitability=exploitability,
         exploitability_original=float(((table.preference - 0.5) @ policy).max()),
         duality_gap=2 * exploitability,
-        residual=residual,
+        residual=None if found.residual is None else float(found.residual[0]),
         support=tuple(name for name, mass in zip(table.names, played, strict=True) if mass),
-        algorithm=plan.algorithm,
-        steps=steps,
+        algorithm=command.algorithm,
+        steps=None if found.iterations is None else int(found.iterations[0]),
         queries=queries,
         condorcet_winner=None if winner is None else table.names[winner],
         intransitive_triples=facts.intransitive_triples,
-        fractions=fractions,
-        unique=unique,
+        fractions=None if fractions is None else tuple(map(str, fractions)),
+        unique=found.unique[0] if found.unique else None,
         statistics=facts,
         completeness=table.completeness,
     )
@@ -235,11 +201,13 @@ def _built_in(command: commands.Solve) -> bool:
     return command.file.name == str(command.file) and not command.file.suffix and not command.file.exists()
 
 
-def _newton(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> Nash:
-    """Solve by Newton's method; refuse an answer whose certificate says nothing."""
+def _solve_exactly(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> Nash:
+    """Solve by Newton's method or the linear program; refuse an answer whose certificate says nothing."""
     from tabular.games import make_game
     from tabular.solution import solve as solve_game
 
+    if beta == 0:  # any action may be played, whatever the reference
+        return solve_game(make_game(table.preference, beta=0))
     try:
         nash = solve_game(make_game(table.preference, log_ref, beta))
         bound = float(nash.exploitability[0]) / beta
@@ -252,43 +220,35 @@ def _newton(table: PreferenceTable, log_ref: np.ndarray, beta: float) -> Nash:
 
 
 def _iterate(
-    table: PreferenceTable, log_ref: np.ndarray, plan: Plan, beta: float
-) -> tuple[np.ndarray, float, float | None, int]:
-    """Run an iterative algorithm; return log-policy, exploitability, residual and queries."""
-    import jax.numpy as jnp
-
+    table: PreferenceTable, log_ref: np.ndarray, beta: float, command: commands.Solve
+) -> tuple[Nash, int]:
+    """Run an iterative algorithm; return where it ended, with the evidence, and the queries it asked."""
     from nlhf.method import default, find
     from tabular.games import make_game
     from tabular.metrics import measure
     from tabular.nash import relative_residual
     from tabular.runner import run
+    from tabular.solution import Solution as Nash
 
-    assert plan.steps is not None
-    method = default(plan.algorithm, plan.beta, plan.step_size)
-    caution = find(plan.algorithm).caution(plan.beta)
+    name, steps = str(command.algorithm), command.steps or DEFAULT_STEPS
+    method = default(name, command.beta or 0.0, command.step_size)
+    caution = find(name).caution(command.beta or 0.0)
     if caution:
         warnings.warn(caution, stacklevel=2)
     game = make_game(table.preference, log_ref, beta)
-    trace = run(method, game, num_steps=plan.steps, every=plan.steps, measures=("exploitability",))
-    log_policy = trace.state.policy
-    if not bool(jnp.isfinite(log_policy).all()):
-        raise InputError(
-            f"{plan.algorithm} left the finite numbers within {plan.steps} steps; give a smaller --step-size"
-        )
-    exploitability = float(measure("exploitability", game, log_policy))
+    trace = run(method, game, num_steps=steps, every=steps, measures=("exploitability",))
+    log_policy = np.asarray(trace.state.policy)
+    if not np.isfinite(log_policy).all():
+        raise InputError(f"{name} left the finite numbers within {steps} steps; give a smaller --step-size")
+    exploitability = float(measure("exploitability", game, trace.state.policy))
     if beta > 0 and exploitability / beta > UNCONVERGED_KL:
         warnings.warn(
-            f"not converged after {plan.steps} steps: the policy may be {exploitability / beta:.1e} nats "
+            f"not converged after {steps} steps: the policy may be {exploitability / beta:.1e} nats "
             "from the Nash policy; raise --steps, or take newton",
             stacklevel=2,
         )
     residual = None
     if beta > 0:
-        residual = float(relative_residual(game.preference[0], game.log_ref[0], game.beta, log_policy[0]))
-    return np.asarray(log_policy[0]), exploitability, residual, int(trace.queries[-1])
-
-
-def _report(command: commands.Solve, solution: Solution) -> str:
-    from experiments.solve.report import report
-
-    return report(solution, command.file.name, command.reference)
+        residual = [relative_residual(game.preference[0], game.log_ref[0], game.beta, log_policy[0])]
+    found = Nash(log_policy, beta, np.array([exploitability]), residual, [steps])
+    return found, int(trace.queries[-1])
