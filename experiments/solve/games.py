@@ -5,22 +5,38 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from experiments import commands
 from experiments.output import records, text
 from nlhf.errors import InputError, unknown
+from tabular import published
 
 if TYPE_CHECKING:
     from tabular.preferences import PreferenceTable
 
-PUBLISHED = "nash_md_table3"
 SEED = 0
 ACTIONS = 9  # odd, so that rock-paper-scissors has no ties; small, so that every equilibrium is proved
 PLANTED_BETA = 0.1
 MARKS = {True: "", False: "+", None: "?"}
+DESCRIPTIONS = {
+    "uniform_skew": "every pair uniform on (0, 1), any number of contexts",
+    "tournament": "every pair decided by a fair coin",
+    "bradley_terry": "transitive: sigmoid of a difference of scores",
+    "low_rank_logits": "sigmoid of the cross product of points in the plane",
+    "disc": "half the cross product of points in the unit disc",
+    "rock_paper_scissors": "each action beats the half of the circle before it",
+    "biased_rock_paper_scissors": "cycle of 0.9, 0.9 and 0.8; Nash (4, 3, 4)/11",
+    "three_types": "a population of three types of rater, epsilon 0.1",
+    "dice": "intransitive dice; each beats the next with 5/9",
+    "elo_example": "Bradley-Terry scores (0, log 9, log 2)",
+    "planted": f"uniform_skew, its Nash policy at beta {PLANTED_BETA:g} chosen",
+    "full_support": "random; its Nash policy is chosen and plays every action",
+    "population_language": "27 strings, by the majority of 3 judges",
+    "nash_md_table3": f"published: {published.SOURCE}",
+}
 
 
 class Instance(NamedTuple):
@@ -28,13 +44,15 @@ class Instance(NamedTuple):
 
     Attributes:
       preference: ``[A, A]``.
-      log_nash: ``[A]`` its equilibrium where the family states one, else ``None``.
+      nash: ``[A]`` its equilibrium where the family states one, else ``None``.
       log_ref: ``[A]`` reference, where that equilibrium is the regularised one at beta 0.1, else ``None``.
+      names: of the actions.
     """
 
-    preference: np.ndarray
-    log_nash: np.ndarray | None = None
+    preference: Any
+    nash: np.ndarray | None = None
     log_ref: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +102,7 @@ def main(command: commands.Games) -> None:
 
 def build() -> tuple[Row, ...]:
     """Make the instances and solve them; the same every time."""
-    from tabular import published
-
-    names, preference = published.nash_md_table3()
-    rows = [_row(name, description, make()) for name, (description, make) in _families().items()]
-    rows.append(_row(PUBLISHED, f"published: {published.SOURCE}", Instance(preference), names))
-    return tuple(rows)
+    return tuple(_row(name, description) for name, description in DESCRIPTIONS.items())
 
 
 def built_in(name: str) -> PreferenceTable:
@@ -98,18 +111,13 @@ def built_in(name: str) -> PreferenceTable:
     Raises:
       InputError: if there is none of that name, and no such file either.
     """
-    from tabular import published
     from tabular.preferences import PreferenceTable
 
     plain = name.replace("-", "_")
-    names, preference = published.nash_md_table3()
-    games = _families()
-    if plain in games:
-        preference = games[plain][1]().preference
-        names = tuple(map(str, range(len(preference))))
-    elif plain != PUBLISHED:
-        raise InputError(f"{name}: no such file; {unknown(name, (*games, PUBLISHED), 'built-in game')}")
-    return PreferenceTable(names, np.asarray(preference), None, 1.0)
+    if plain not in DESCRIPTIONS:
+        raise InputError(f"{name}: no such file; {unknown(name, tuple(DESCRIPTIONS), 'built-in game')}")
+    made = make(plain)
+    return PreferenceTable(made.names, made.preference, None, 1.0)
 
 
 def report(rows: tuple[Row, ...]) -> str:
@@ -139,7 +147,8 @@ def report(rows: tuple[Row, ...]) -> str:
     )
 
 
-def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
+def make(name: str) -> Instance:
+    """Make the instance of a family, the same every time."""
     import jax
     import jax.numpy as jnp
 
@@ -150,87 +159,55 @@ def _families() -> dict[str, tuple[str, Callable[[], Instance]]]:
     def key(index: int) -> jax.Array:
         return jax.random.fold_in(jax.random.key(SEED), index)
 
-    def matrix(preference: object) -> np.ndarray:
-        array = np.asarray(preference)
-        return array[0] if array.ndim == 3 else array
-
-    def three_types() -> Instance:
-        epsilon = 0.1
-        nash = np.log([1 / 3 + epsilon / 2, 1 / 3 + epsilon / 2, 1 / 3 - epsilon])
-        return Instance(families.three_types(epsilon), nash)
-
-    def full_support() -> Instance:
-        preference, nash = families.full_support(key(6), ACTIONS)
-        return Instance(preference, np.log(nash))
-
     def planted() -> Instance:
         preference = families.uniform_skew(key(7), ACTIONS)
         game, log_nash = families.planted(key(8), preference, PLANTED_BETA)
-        return Instance(matrix(preference), np.asarray(log_nash[0]), np.asarray(game.log_ref[0]))
+        return Instance(preference, np.exp(log_nash[0]), np.asarray(game.log_ref[0]))
 
-    uniform = np.full(ACTIONS, -np.log(ACTIONS))
-    biased_nash = np.log(np.array([4.0, 3.0, 4.0]) / 11)
-    return {
-        "uniform_skew": (
-            "every pair uniform on (0, 1), any number of contexts",
-            lambda: Instance(matrix(families.uniform_skew(key(0), ACTIONS))),
-        ),
-        "tournament": (
-            "every pair decided by a fair coin",
-            lambda: Instance(matrix(families.tournament(key(1), ACTIONS))),
-        ),
-        "bradley_terry": (
-            "transitive: sigmoid of a difference of scores",
-            lambda: Instance(matrix(families.bradley_terry(jax.random.normal(key(2), (ACTIONS,))))),
-        ),
-        "low_rank_logits": (
-            "sigmoid of the cross product of points in the plane",
-            lambda: Instance(matrix(families.low_rank_logits(key(3), ACTIONS))),
-        ),
-        "disc": (
-            "half the cross product of points in the unit disc",
-            lambda: Instance(matrix(dense(families.disc(key(4), ACTIONS).advantage) + jnp.asarray(0.5))),
-        ),
-        "rock_paper_scissors": (
-            "each action beats the half of the circle before it",
-            lambda: Instance(families.rock_paper_scissors(ACTIONS), uniform),
-        ),
-        "biased_rock_paper_scissors": (
-            "cycle of 0.9, 0.9 and 0.8; Nash (4, 3, 4)/11",
-            lambda: Instance(families.biased_rock_paper_scissors(), biased_nash),
-        ),
-        "three_types": ("a population of three types of rater, epsilon 0.1", three_types),
-        "dice": (
-            "intransitive dice; each beats the next with 5/9",
-            lambda: Instance(families.dice(), np.full(3, -np.log(3))),
-        ),
-        "elo_example": (
-            "Bradley-Terry scores (0, log 9, log 2)",
-            lambda: Instance(families.elo_example()),
-        ),
-        "planted": (f"uniform_skew, its Nash policy at beta {PLANTED_BETA:g} chosen", planted),
-        "full_support": ("random; its Nash policy is chosen and plays every action", full_support),
-        "population_language": (
-            "27 strings, by the majority of 3 judges",
-            lambda: Instance(matrix(population_language(key(9), length=3).game.preference)),
-        ),
+    def table() -> Instance:
+        names, preference = published.nash_md_table3()
+        return Instance(preference, names=names)
+
+    uniform = np.full(ACTIONS, 1 / ACTIONS)
+    biased_nash = np.array([4, 3, 4]) / 11
+    three_types_nash = np.array([1 / 3 + 0.05, 1 / 3 + 0.05, 1 / 3 - 0.1])
+    makers: dict[str, Callable[[], Instance]] = {
+        "uniform_skew": lambda: Instance(families.uniform_skew(key(0), ACTIONS)),
+        "tournament": lambda: Instance(families.tournament(key(1), ACTIONS)),
+        "bradley_terry": lambda: Instance(families.bradley_terry(jax.random.normal(key(2), (ACTIONS,)))),
+        "low_rank_logits": lambda: Instance(families.low_rank_logits(key(3), ACTIONS)),
+        "disc": lambda: Instance(dense(families.disc(key(4), ACTIONS).advantage) + jnp.asarray(0.5)),
+        "rock_paper_scissors": lambda: Instance(families.rock_paper_scissors(ACTIONS), uniform),
+        "biased_rock_paper_scissors": lambda: Instance(families.biased_rock_paper_scissors(), biased_nash),
+        "three_types": lambda: Instance(families.three_types(0.1), three_types_nash),
+        "dice": lambda: Instance(families.dice(), np.full(3, 1 / 3)),
+        "elo_example": lambda: Instance(families.elo_example()),
+        "planted": planted,
+        "full_support": lambda: Instance(*families.full_support(key(6), ACTIONS)),
+        "population_language": lambda: Instance(population_language(key(9), length=3).game.preference),
+        "nash_md_table3": table,
     }
+    made = makers[name]()
+    preference = np.asarray(made.preference)
+    preference = preference.reshape(preference.shape[-2:])  # of one context
+    return made._replace(preference=preference, names=made.names or tuple(map(str, range(len(preference)))))
 
 
-def _row(family: str, description: str, instance: Instance, names: tuple[str, ...] | None = None) -> Row:
+def _row(family: str, description: str) -> Row:
     from tabular.game_statistics import statistics
     from tabular.games import make_game
     from tabular.solution import solve
 
+    instance = make(family)
     facts = statistics(instance.preference)
     solution = solve(make_game(instance.preference, beta=0))
     winner = facts.condorcet_winner
     error = None
-    if instance.log_nash is not None:
+    if instance.nash is not None:
         found = solution.policy[0]
         if instance.log_ref is not None:
             found = solve(make_game(instance.preference, instance.log_ref, PLANTED_BETA)).policy[0]
-        error = float(np.abs(found - np.exp(instance.log_nash)).max())
+        error = float(np.abs(found - instance.nash).max())
     return Row(
         family=family,
         description=description,
@@ -238,7 +215,7 @@ def _row(family: str, description: str, instance: Instance, names: tuple[str, ..
         completeness=1.0,
         strict_triples=facts.strict_triples,
         intransitive_triples=facts.intransitive_triples,
-        condorcet_winner=None if winner is None else str(winner) if names is None else names[winner],
+        condorcet_winner=None if winner is None else instance.names[winner],
         support=int((solution.policy[0] > 0).sum()),
         unique=solution.unique[0],
         proved=solution.fractions[0] is not None,
