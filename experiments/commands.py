@@ -12,7 +12,6 @@ from nlhf.algorithms import ALGORITHM_NAMES, LEARNER_NAMES
 
 Path = pathlib.Path
 SOLVERS = ("newton", "lp")
-ITERATIVE = ALGORITHM_NAMES
 NAMES = (*ALGORITHM_NAMES, *LEARNER_NAMES)
 OWN = "or your own as MODULE:FUNCTION, looked for in the working directory too"
 Flag = Annotated[bool, arg(help_behavior_hint="")]

@@ -13,6 +13,7 @@ from experiments import commands
 from experiments.check.errors import UnexpectedVerdictError, unknown_claim
 from experiments.output import records, text
 from experiments.output.progress import Progress
+from nlhf.algorithms import ALGORITHM_NAMES
 from nlhf.errors import InputError, RangeWarning
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _names(command: commands.Check) -> tuple[str, ...]:
         find(command.algorithm)
         return (command.algorithm,)
     owner = (command.claim or "").split(".")[0]
-    return (owner,) if owner in commands.ITERATIVE else commands.ITERATIVE
+    return (owner,) if owner in ALGORITHM_NAMES else ALGORITHM_NAMES
 
 
 def _check_step(command: commands.Check) -> None:
