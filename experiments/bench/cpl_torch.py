@@ -19,10 +19,8 @@ class Problem(NamedTuple):
       prefer_first: ``[M]`` float32, 0 or 1.
       weights: of the first network, ``[inputs, outputs]`` each.
       dropout: in [0, 1).
-      batch: comparisons an update.
       temperature: α.
       bias: λ.
-      learning_rate: of Adam.
     """
 
     states: np.ndarray
@@ -39,9 +37,6 @@ class Problem(NamedTuple):
 def load(threads: int) -> Any:
     """Return torch with so many threads.
 
-    Args:
-      threads: of one operation.
-
     Raises:
       InputError: if it is not installed; it is no dependency.
     """
@@ -56,12 +51,7 @@ def load(threads: int) -> Any:
 
 
 def make_actor(torch: Any, problem: Problem) -> Any:
-    """Return the network: affine layers, ReLU and dropout between them, tanh at the end.
-
-    Args:
-      torch: the module.
-      problem: its weights are copied.
-    """
+    """Return the network: affine layers, ReLU and dropout between them, tanh at the end."""
     layers: list[Any] = []
     for index, weight in enumerate(problem.weights):
         affine = torch.nn.Linear(*weight.shape)
@@ -80,9 +70,6 @@ def loss_of(torch: Any, actor: Any, problem: Problem, states: Any, actions: Any,
     """Return the mean CPL loss of a batch: one pass over both segments, scores summed over time.
 
     Args:
-      torch: the module.
-      actor: the network.
-      problem: temperature and bias.
       states: ``[2, B, T, D]``.
       actions: ``[2, B, T, K]``.
       label: ``[B]``.
@@ -96,12 +83,7 @@ def loss_of(torch: Any, actor: Any, problem: Problem, states: Any, actions: Any,
 
 
 def trainer(torch: Any, problem: Problem) -> Callable[[int], float]:
-    """Return a function that makes so many updates on minibatches and returns the last loss.
-
-    Args:
-      torch: the module.
-      problem: what to train on.
-    """
+    """Return a function that makes so many updates on minibatches and returns the last loss."""
     actor = make_actor(torch, problem)
     optimiser = torch.optim.Adam(actor.parameters(), lr=problem.learning_rate)
     states, actions, labels = (
@@ -124,7 +106,6 @@ def gradient(torch: Any, problem: Problem, rows: Any) -> list[np.ndarray]:
     """Return the gradients of the weights (``[inputs, outputs]``) of one batch, for a comparison.
 
     Args:
-      torch: the module.
       problem: what to train on; without dropout, or they are random.
       rows: indices of the batch.
     """

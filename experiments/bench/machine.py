@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured beside what is timed: products, exponentials, memory.
+"""What this machine can do at most, who else uses it, and how times stand against what is asked for.
 
 A shared machine is never the same twice, so a time means something only against a peer that ran in the same
 minute: ``race`` interleaves them and returns medians.
@@ -7,16 +7,61 @@ minute: ``race`` interleaves them and returns medians.
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.output import text
+
 Array = jax.Array
+QUIET = 0.05  # share of the cores that other programs may take in a measurement to be believed
+
+
+class Target(NamedTuple):
+    """One row of the last table of a report.
+
+    Attributes:
+      what: was measured.
+      measured: with its unit.
+      asked: with the direction: ``>= 2 x``.
+      met: whether it is.
+      busy: share of the cores that other programs took meanwhile; ``None`` where nothing tells.
+    """
+
+    what: str
+    measured: str
+    asked: str
+    met: Any
+    busy: float | None = None
+
+
+def targets(rows: list[Target]) -> str:
+    """Lay out how a benchmark stands against what is asked for."""
+
+    def verdict(row: Target) -> str:
+        quiet = row.busy is None or row.busy <= QUIET
+        return "missed" if not row.met else "met" if quiet else "met on a busy machine: measure again"
+
+    cells = [[row.what, row.measured, row.asked, verdict(row)] for row in rows]
+    return "Targets\n\n" + text.table(["what", "measured", "target", ""], cells, "<>><")
+
+
+def busy_seconds() -> float | None:
+    """Return core seconds that programs other than this one have used since boot, where Linux tells."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            fields = [int(word) for word in file.readline().split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    user, nice, system, _, _, irq, softirq, steal = fields
+    used = os.times()
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - used.user - used.system
 
 
 def race(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:

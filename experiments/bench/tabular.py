@@ -63,11 +63,7 @@ def shrink(config: Config) -> Config:
 
 
 def run(config: Config) -> Result:
-    """Measure everything; about half a minute with ``quick``, some minutes without.
-
-    Args:
-      config: settings.
-    """
+    """Measure everything; about half a minute with ``quick``, some minutes without."""
     config = shrink(config) if config.quick else config
     workers = num_workers()
     bandwidth, square = _machine(config, workers)

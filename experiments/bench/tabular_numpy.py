@@ -50,7 +50,6 @@ def loop(name: str, problem: Problem, num_steps: int) -> Array:
 
     Args:
       name: a key of ``STEPS``.
-      problem: the game and settings.
       num_steps: N >= 1.
 
     Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+from experiments.bench.machine import Target, targets
 from experiments.output import text
 
 # products P π an iteration, the gap recorded: it shares its product with the next query where it can
@@ -25,9 +26,7 @@ class Config:
       steps: iterations of the figure.
       numpy_steps: iterations of the numpy loops on one game; their times are scaled up to the figure.
       batch_sizes: numbers of actions of the games on which all settings run at once.
-      repeats: turns that count.
       work: multiply-adds of one timed call, long enough for the clock and short enough to take turns.
-      seed: root of the random games.
     """
 
     quick: bool = False
@@ -120,13 +119,9 @@ class Result:
     """What was measured.
 
     Attributes:
-      config: the settings as run.
       workers: threads of ``run_many``.
       bandwidth: bytes a second copied on all cores, read and written bytes both counted.
       square_gemm: flop/s of BLAS on square matrices, the most this machine was seen to do.
-      single: rows of question 1.
-      figure: the row of question 2.
-      batch: rows of question 3.
     """
 
     config: Config
@@ -202,37 +197,29 @@ def report(result: Result) -> str:
             f"\n\n{whole}",
             f"{settings} settings on one game, of 5 algorithms or of EGPO alone; Gflop/s of matrix products"
             f"\n\n{batch}",
-            "Targets\n\n" + _targets(result),
+            _targets(result),
         ]
     )
 
 
 def _targets(result: Result) -> str:
-    large = [row.gemv_share for row in result.single if row.actions >= 1000]
-    figure = result.figure
+    figure, large = result.figure, [row.gemv_share for row in result.single if row.actions >= 1000]
     rows = [
-        ("figure / numpy, one run at a time", figure.numpy_seconds / figure.seconds, TARGETS["numpy"], "x"),
-        ("figure, share of its floor", 100 * figure.floor_share, 100 * TARGETS["floor"], "%"),
+        ("figure: time of numpy, one run at a time / ours", figure.numpy_seconds / figure.seconds, "numpy"),
+        ("figure: its floor / ours", figure.floor_share, "floor"),
+        *([("one run, A >= 1000: two products (GEMV) / ours", min(large), "gemv")] if large else []),
         *(
-            [("one run, share of GEMV, A >= 1000", 100 * min(large), 100 * TARGETS["gemv"], "%")]
-            if large
-            else []
-        ),
-        *(
-            (
-                f"all settings, share of GEMM, A = {row.actions}",
-                100 * max(row.shares),
-                100 * TARGETS["gemm"],
-                "%",
-            )
+            (f"all settings, A = {row.actions}: our rate / GEMM", max(row.shares), "gemm")
             for row in result.batch
         ),
     ]
-    return text.table(
-        ["what", "measured", "target", ""],
+
+    def shown(value: float, target: str) -> str:
+        return f"{value:.0f} x" if target == "numpy" else f"{value:.0%}"
+
+    return targets(
         [
-            [what, f"{value:.0f} {unit}", f"{target:.0f} {unit}", "met" if value >= target else "missed"]
-            for what, value, target, unit in rows
-        ],
-        "<>><",
+            Target(what, shown(value, name), f">= {shown(TARGETS[name], name)}", value >= TARGETS[name])
+            for what, value, name in rows
+        ]
     )

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.bench import transformer_peers as bench_transformer_peers
-from experiments.bench.cpl import _busy as busy_seconds
+from experiments.bench.machine import busy_seconds
 from experiments.bench.transformer_report import Config, Limits, Result, Row, Side, Start, report
 from nlhf.errors import InputError
 from nlhf.transformer.model.config import ModelConfig
@@ -105,7 +105,7 @@ class Worker:
         if not line:
             said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             last = said[-1] if said else "nothing"
-            raise InputError(f"{self.name} ended early and said: {last[:300]}; mend what it lacks")
+            raise InputError(f"{self.name} ended early and said: {last[:300]}; give it what it lacks")
         return json.loads(line)
 
     def ask(self, word: str) -> dict[str, Any]:
@@ -126,9 +126,6 @@ class Worker:
 
 def run(config: Config) -> Result:
     """Measure all sides in turns.
-
-    Args:
-      config: settings.
 
     Raises:
       InputError: if ``NLHF_PEERS`` is set to what does not run, or a process ends early.

@@ -60,11 +60,7 @@ def floor(
     """Seconds that one repetition of a case takes at least.
 
     Args:
-      case: which.
-      config: of the model.
       batch: B prompts.
-      prompt: P.
-      response: R.
       flops: a second, of products of matrices.
       bandwidth: bytes a second that are read.
     """

@@ -58,11 +58,7 @@ def main() -> None:
 
 
 def make_case(spec: dict[str, Any]) -> tuple[Callable[[int], None], dict[str, Any]]:
-    """Return what makes repetition i, and facts about it.
-
-    Args:
-      spec: what to do.
-    """
+    """Return what makes repetition i, and facts about it."""
     import jax
     import jax.numpy as jnp
 

@@ -54,11 +54,7 @@ class Pipe:
 
 
 def pin(threads: int) -> None:
-    """Keep this process to so many of its cores; before anything starts threads.
-
-    Args:
-      threads: how many.
-    """
+    """Keep this process to so many of its cores; before anything starts threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
@@ -79,8 +75,6 @@ def prompts(spec: dict[str, Any], salt: int = 0, size: int | None = None) -> lis
     """Ids that both sides can make without numpy: rows of random ids behind that of the beginning.
 
     Args:
-      spec: what to do.
-      salt: another gives other rows.
       size: of a row, ``spec["prompt"]`` by default.
     """
     size = spec["prompt"] if size is None else size
@@ -96,11 +90,7 @@ def prompts(spec: dict[str, Any], salt: int = 0, size: int | None = None) -> lis
 
 
 def reward(ids: list[int]) -> float:
-    """A judge that costs nothing: a number made of the last ids.
-
-    Args:
-      ids: of a response.
-    """
+    """A judge that costs nothing: a number made of the last ids."""
     return sum(ids[-4:]) % 101 / 101
 
 
@@ -125,27 +115,13 @@ def main() -> None:
 
 
 def load(torch: Any, transformers: Any, spec: dict[str, Any]) -> Any:
-    """Return the model of a folder in the dtype of the run.
-
-    Args:
-      torch: the module.
-      transformers: the module.
-      spec: what to do.
-    """
+    """Return the model of a folder in the dtype of the run."""
     dtype = torch.bfloat16 if spec["dtype"] == "bfloat16" else torch.float32
     return transformers.AutoModelForCausalLM.from_pretrained(spec["folder"], dtype=dtype)
 
 
 def sampler(torch: Any, transformers: Any, model: Any, spec: dict[str, Any], pipe: Pipe) -> None:
-    """Time ``generate``: plain sampling, with the cache, exactly R tokens.
-
-    Args:
-      torch: the module.
-      transformers: the module.
-      model: to sample from.
-      spec: what to do.
-      pipe: to the other side.
-    """
+    """Time ``generate``: plain sampling, with the cache, exactly R tokens."""
     model.eval()
     ids = torch.tensor(prompts(spec))
     size = spec["response"]
@@ -174,15 +150,7 @@ def sampler(torch: Any, transformers: Any, model: Any, spec: dict[str, Any], pip
 
 
 def train(torch: Any, transformers: Any, model: Any, spec: dict[str, Any], pipe: Pipe) -> None:
-    """Time the steps of a trainer, from inside its own loop: what happens between two steps is not counted.
-
-    Args:
-      torch: the module.
-      transformers: the module.
-      model: to be trained.
-      spec: what to do.
-      pipe: to the other side.
-    """
+    """Time the steps of a trainer from inside its own loop; what happens between two steps is not counted."""
     shapes: list[list[int]] = []
 
     class Turns(transformers.TrainerCallback):
@@ -206,12 +174,7 @@ def train(torch: Any, transformers: Any, model: Any, spec: dict[str, Any], pipe:
 
 @contextmanager
 def watched(model: Any, shapes: list[list[int]]) -> Iterator[None]:
-    """Write down the shapes that a model is called with while it learns: they are to be what was meant.
-
-    Args:
-      model: to be watched.
-      shapes: where to.
-    """
+    """Write down the shapes that a model is called with while it learns: they are to be what was meant."""
 
     def hook(module: Any, inputs: Any, options: dict[str, Any]) -> None:
         ids = inputs[0] if inputs else options["input_ids"]
@@ -226,15 +189,7 @@ def watched(model: Any, shapes: list[list[int]]) -> Iterator[None]:
 
 
 def make_trainer(torch: Any, transformers: Any, model: Any, spec: dict[str, Any], folder: str) -> Any:
-    """Return TRL's trainer of a case, on data that needs no file.
-
-    Args:
-      torch: the module.
-      transformers: the module.
-      model: to be trained.
-      spec: what to do.
-      folder: for what it might write.
-    """
+    """Return TRL's trainer of a case, on data that needs no file."""
     import warnings
 
     warnings.filterwarnings("ignore")
@@ -298,12 +253,7 @@ def by_ids(completion_ids: list[list[int]], **_: Any) -> list[float]:
 
 
 def make_tokenizer(transformers: Any, vocabulary: int) -> Any:
-    """Return a tokenizer of words ``t0``, ``t1``, ... that needs no file.
-
-    Args:
-      transformers: the module.
-      vocabulary: V.
-    """
+    """Return a tokenizer of words ``t0``, ``t1``, ... that needs no file."""
     tokenizers = importlib.import_module("tokenizers")
     # a special token is found inside of a word too: none may be a part of another
     table = {SPECIAL.get(index, f"t{index}"): index for index in range(vocabulary)}
@@ -320,12 +270,7 @@ def make_tokenizer(transformers: Any, vocabulary: int) -> Any:
 
 
 def make_reward_model(torch: Any, transformers: Any) -> Any:
-    """Return the least that TRL takes for a reward model: no layers, a number made of the ids.
-
-    Args:
-      torch: the module.
-      transformers: the module.
-    """
+    """Return the least that TRL takes for a reward model: no layers, a number made of the ids."""
 
     class Output:
         def __init__(self, states: Any) -> None:

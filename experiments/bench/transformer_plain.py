@@ -24,8 +24,6 @@ def hidden(params: Any, config: ModelConfig, tokens: Array) -> Array:
     """``decoder.hidden`` of a model without biases and norms of heads, without flax.
 
     Args:
-      params: of the model.
-      config: of the model.
       tokens: ``[B, T]`` ids.
     """
     context = prompt_context(config, tokens)
@@ -54,7 +52,6 @@ def make_step(forward: Callable[..., Array], config: ModelConfig) -> Callable[..
 
     Args:
       forward: ``hidden`` of either kind.
-      config: of the model.
     """
     optimiser = optax.adam(1e-4)
 
@@ -79,9 +76,6 @@ def compare(spec: dict[str, Any]) -> dict[str, float]:
 
     Core seconds, not those of the clock: the programs are nearly the same, and their difference is smaller
     than what other programs on the machine do to a clock.
-
-    Args:
-      spec: what to do.
     """
     params, config = load_model(spec["folder"])
     params = jax.tree.map(jnp.asarray, params)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
+from experiments.bench.machine import Target, targets
 from experiments.output import text
 
 # times the peer in float32, and the best peer of those that were run
@@ -17,7 +19,6 @@ TARGETS: dict[str, tuple[float | None, float | None]] = {
 }
 WARM, FLAX = 8.0, 0.05
 SHORT = {"float32": "f32", "bfloat16": "bf16", "autocast": "autocast"}
-QUIET = 0.05  # share of the cores that other programs may take in a measurement to be believed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +26,10 @@ class Config:
     """Settings of the benchmark.
 
     Attributes:
-      quick: a smaller run of the same code.
-      models: names of shapes.
       threads: cores of a process, one row each.
-      cases: what is timed.
       our_dtypes: of the computation, ours.
       peer_dtypes: of the peers' weights; ``autocast`` has float32 weights.
-      batch: prompts.
-      prompt: tokens of one.
       response: tokens of a completion.
-      repeats: turns that count.
       floor_seconds: for each measurement of the machine.
     """
 
@@ -56,7 +51,6 @@ class Side(NamedTuple):
 
     Attributes:
       name: ``ours`` or ``peers``.
-      dtype: of the run.
       seconds: of the fastest repetition.
       median: of the repetitions.
       peak: bytes of memory of the whole process at most.
@@ -73,9 +67,7 @@ class Row(NamedTuple):
     """One case of one model.
 
     Attributes:
-      model: name.
       threads: of each side.
-      case: what was timed.
       sides: ours first.
       floor: seconds that the machine needs at least.
       recompiled: programs that we compiled after the first repetition.
@@ -133,7 +125,6 @@ class Start(NamedTuple):
     """Seconds from the start of a process to the end of its first Nash-MD step.
 
     Attributes:
-      model: name.
       cold: everything compiled.
       warm: everything read from the compilation cache.
     """
@@ -148,12 +139,8 @@ class Result:
     """What was measured.
 
     Attributes:
-      config: the settings as run.
       cores: of the machine.
-      versions: of the peers; empty where none ran.
       limits: what the machine can do, by threads.
-      rows: case by case.
-      starts: model by model.
       flax: core seconds of a training step with flax and without, and the difference of their losses.
     """
 
@@ -190,10 +177,14 @@ def report(result: Result) -> str:
     names = [f"{name} {SHORT[dtype]}" for name, dtype in sides]
     both = [dtype for dtype in config.peer_dtypes if dtype in config.our_dtypes]
     first = ["model", "threads", "case"]
-    times = [
-        [row.model, str(row.threads), row.case, *(_milliseconds(row.side(*each)) for each in sides)]
-        for row in result.rows
-    ]
+
+    def by_side(show: Callable[[Side | None], str]) -> str:
+        rows = [
+            [row.model, str(row.threads), row.case, *(show(row.side(*each)) for each in sides)]
+            for row in result.rows
+        ]
+        return text.table([*first, *names], rows, "<><" + ">" * len(names))
+
     header = [*first, *(f"{SHORT[dtype]} / {SHORT[dtype]}" for dtype in both), "best / best"]
     header += ["tokens/s", "floor", "agree", "busy"]
     rows = [
@@ -210,10 +201,6 @@ def report(result: Result) -> str:
         ]
         for row in result.rows
     ]
-    memory = [
-        [row.model, str(row.threads), row.case, *(_mib(row.side(*each)) for each in sides)]
-        for row in result.rows
-    ]
     limits = "; ".join(
         f"threads {each.threads}: {each.flops / 1e9:.0f} Gflop/s, {each.bandwidth / 1e9:.1f} GB/s"
         for each in result.limits
@@ -224,12 +211,13 @@ def report(result: Result) -> str:
         f"Machine: {result.cores} cores; {limits} (float32)\n{peers}",
         f"Milliseconds of the fastest of {config.repeats} turns; batch {config.batch}, "
         f"prompt {config.prompt}, completion {config.response}, 2 completions a prompt in a step\n\n"
-        + text.table([*first, *names], times, "<><" + ">" * len(names)),
-        "Times of a peer over ours; tokens/s of our fastest; the floor over ours in float32\n\n"
+        + by_side(_milliseconds),
+        "Time of a peer / ours: above 1 x we are faster (best / best: the fastest of either side); tokens/s\n"
+        "of our fastest; floor: the machine's least time / ours in float32, at most 100 %; agree: share of\n"
+        "prompts with the same likeliest tokens; busy: share of the cores that other programs took\n\n"
         + text.table(header, rows, "<><" + ">" * (len(header) - 3)),
-        "Memory of the process at most, MiB\n\n"
-        + text.table([*first, *names], memory, "<><" + ">" * len(names)),
-        "Targets\n\n" + text.table(["what", "measured", "target", ""], _targets(result), "<>><"),
+        "Most memory of the process, MiB (less is better)\n\n" + by_side(_mib),
+        _targets(result),
     ]
     return "\n\n".join(parts)
 
@@ -238,31 +226,25 @@ def _tokens(config: Config, case: str) -> int:
     return config.batch * config.response * (1 if case == "sampler" else 2)
 
 
-def _targets(result: Result) -> list[list[str]]:
-    found: list[tuple[str, str, str, bool, bool]] = []
+def _targets(result: Result) -> str:
+    rows = []
     for row in result.rows:
-        believed = row.busy is None or row.busy <= QUIET
         place = f"{row.case}, {row.model}, threads {row.threads}"
         for dtype, target in zip(("float32", None), TARGETS[row.case], strict=True):
             ratio = row.ratio(dtype)
             if target is not None and ratio is not None:
-                what = f"{place}: {'best' if dtype is None else dtype} peer / our best"
-                found.append((what, f"{ratio:.2f} x", f"{target:g} x", ratio >= target, believed))
+                what = f"{place}: {'best' if dtype is None else dtype} peer's time / ours"
+                rows.append(Target(what, f"{ratio:.2f} x", f">= {target:g} x", ratio >= target, row.busy))
         heavy, own = row.side("peers", "float32"), row.side("ours", "float32")
         if heavy is not None and heavy.peak and own is not None and own.peak:
             share = own.peak / heavy.peak
-            found.append((f"{place}: memory, float32 both", f"{share:.2f} x", "1 x", share <= 1, True))
+            what = f"{place}: our memory / theirs, float32"
+            rows.append(Target(what, f"{share:.2f} x", "<= 1 x", share <= 1))
     again = sum(row.recompiled for row in result.rows)
-    found.append(("programs compiled after the first call", str(again), "0", again == 0, True))
+    rows.append(Target("programs compiled after the first call", str(again), "0", again == 0))
     for start in result.starts:
         what = f"warm start, {start.model} (cold {start.cold:.1f} s)"
-        found.append((what, f"{start.warm:.1f} s", f"{WARM:g} s", start.warm < WARM, True))
+        rows.append(Target(what, f"{start.warm:.1f} s", f"< {WARM:g} s", start.warm < WARM))
     cost = result.flax["flax"] / result.flax["plain"] - 1
-    found.append(("cost of flax in a step", f"{cost:.1%}", f"{FLAX:.0%}", cost <= FLAX, True))
-    return [[what, value, target, _verdict(met, sure)] for what, value, target, met, sure in found]
-
-
-def _verdict(met: Any, believed: bool) -> str:
-    if not met:
-        return "missed"
-    return "met" if believed else "met, but on a busy machine: measure again"
+    rows.append(Target("cost of flax in a step", f"{cost:.1%}", f"<= {FLAX:.0%}", cost <= FLAX))
+    return targets(rows)

@@ -50,7 +50,6 @@ class Point:
 
     Attributes:
       actions: A.
-      beta: KL coefficient.
       proved_to: end of the range that the claim covers (proved, unless its status is empirical).
       holds_to: largest step tried below the first violation.
       violated_from: smallest step with a violation, ``None`` if none was found.
@@ -72,8 +71,6 @@ class Map:
     """One method.
 
     Attributes:
-      method: its name.
-      claim: the claim that is judged.
       status: theorem, derived or empirical.
       points: for each number of actions and β.
       instances: for each number of actions the violating game with the smallest step, as JSON values.

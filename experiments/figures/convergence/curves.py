@@ -64,7 +64,6 @@ def promise(claim: Claim, steps: np.ndarray, constants: Constants, shape: tuple[
     """Evaluate a claim on runs of the given shape.
 
     Args:
-      claim: what theory promises.
       steps: ``[N]`` steps made at each record.
       constants: entries broadcast against ``[..., 1]``.
       shape: ``[..., N]``.
@@ -90,8 +89,6 @@ def reduce(
     """Reduce the values of all seeds to quantiles, bound, fitted rate and worst ratio.
 
     Args:
-      name: key of the method.
-      queries_a_step: of the method.
       queries: ``[N]`` queries made at each record.
       value: ``[S, N]`` metric.
       promised: what theory promises of this curve, ``bound [S, N]``, or ``None``.

@@ -51,7 +51,6 @@ def build(key: Array, num_seeds: int, betas: Array) -> tuple[Group, Group]:
     is made, and one for β > 0, from which a reference is derived at each β.
 
     Args:
-      key: random key.
       num_seeds: S >= 1.
       betas: ``[B]`` KL coefficients.
     """

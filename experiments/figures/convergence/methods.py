@@ -44,7 +44,6 @@ def shown(
       name: as in ``nlhf.find``.
       label: what stands behind the method's name; alone where it starts with a capital.
       make: ``None`` for the defaults of the method.
-      **rest: other fields.
     """
     record, style = find(name), palette.style(name)
     label = label if label[:1].isupper() else style.label + label

@@ -43,7 +43,6 @@ class Config:
       betas: KL coefficients, one row of panels each.
       queries_unregularised: queries spent on the games with β = 0.
       add: more methods for the regularised games, as ``nlhf.find`` takes them.
-      seed: root of all random draws.
     """
 
     seeds: int = 20
@@ -71,7 +70,6 @@ class Panel:
       floor: where rounding takes over: for a KL the highest level at which an unbiased method rests, at
         least (ε · range of log-probabilities)² / 2.
       max_queries: end of the x-axis.
-      curves: method by method.
     """
 
     game: str

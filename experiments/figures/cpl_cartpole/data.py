@@ -51,7 +51,6 @@ def own_rollouts(key: Array, num_episodes: int = 57) -> Rollouts:
     """Return episodes of the linear controller, which never falls.
 
     Args:
-      key: random key.
       num_episodes: >= 1.
     """
     keys = jax.random.split(key, num_episodes)
@@ -115,8 +114,6 @@ def draw_segments(key: Array, rollouts: Rollouts, num: int, length: int, noise: 
     """Return ``num`` segments in physical units, states ``[num, length, 4]``.
 
     Args:
-      key: random key.
-      rollouts: whose states and actions are replayed.
       num: >= 1.
       length: T >= 1 steps.
       noise: largest share of replaced actions, in [0, 1].
@@ -175,7 +172,6 @@ def label(key: Array, grid: Grid, first: Segments, second: Segments, rule: str) 
     """Draw labels ``1{first wins}`` with the log-odds that a rule says, ``[N]``.
 
     Args:
-      key: random key.
       grid: the optimal advantage.
       first: N segments in physical units.
       second: likewise.

@@ -80,7 +80,6 @@ def linear_controller(key: Array, state: Array) -> Array:
     """Push to the side to which the pole falls, a little more so where the cart is off the middle.
 
     Args:
-      key: unused.
       state: ``[4]``.
     """
     del key
@@ -92,7 +91,6 @@ def episode(key: Array, policy: Callable[[Array, Array], Array]) -> Episode:
     """Play one episode.
 
     Args:
-      key: random key.
       policy: ``policy(key, state) -> action``.
     """
     start_key, play_key = jax.random.split(key)
@@ -112,9 +110,6 @@ def network_policy(apply: Any, parameters: Any, greedy: bool, key: Array, state:
 
     Args:
       apply: ``apply(parameters, [1, 4] scaled states) -> [1, 2]`` logits.
-      parameters: of it.
-      greedy: whether the mode is taken.
-      key: random key.
       state: ``[4]``.
     """
     logits = apply(parameters, scaled(state)[None])[0]
@@ -125,7 +120,6 @@ def returns(key: Array, policy: Callable[[Array, Array], Array], num_episodes: i
     """Return the undiscounted returns ``[num_episodes]`` of independent episodes.
 
     Args:
-      key: random key.
       policy: ``policy(key, state) -> action``.
       num_episodes: >= 1.
     """

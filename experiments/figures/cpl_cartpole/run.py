@@ -58,12 +58,7 @@ class Config:
       noise: largest share of replaced actions.
       temperature: α of the maximum-entropy objective, of labels and of CPL.
       grid: corners along x, x', θ, θ'.
-      width: of both hidden layers.
-      batch: comparisons an update.
-      updates: Adam steps.
-      learning_rate: of Adam.
       episodes: played by each trained network, in either way.
-      seed: root of all randomness.
     """
 
     seeds: int = 8

@@ -60,9 +60,7 @@ def solve(
 
     Args:
       shape: corners along x, x', θ, θ', each >= 3; odd, so that 0 is one of them.
-      temperature: α > 0.
       discount: in (0, 1), below 1 since episodes need not end.
-      tolerance: > 0.
 
     Raises:
       InputError: if a number is out of range.
@@ -132,7 +130,6 @@ def advantage(grid: Grid, states: Array, actions: Array) -> Array:
     """Return ``A* = Q - α log Σ exp(Q/α) = α log π*(a|s)``, ``[...]``.
 
     Args:
-      grid: solved.
       states: ``[..., 4]``, not over.
       actions: ``[...]`` 0 or 1.
     """
@@ -151,7 +148,6 @@ def quality(grid: Grid, states: Array) -> Array:
     """Return ``|V - α log Σ exp(Q/α)|`` at states ``[N, 4]``, relative to ``1/(1 - discount)``.
 
     Args:
-      grid: solved.
       states: where to look; at the corners it is the residual of the last sweep.
     """
     soft = grid.temperature * jax.nn.logsumexp(q_values(grid, states) / grid.temperature, axis=-1)

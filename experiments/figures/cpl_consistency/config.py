@@ -12,7 +12,6 @@ class Config:
     Attributes:
       seeds: data sets with MDPs of their own, for each of ``mdps``, 1 to 1000.
       mdps: random MDPs a seed, >= 1; intervals are over all runs, seeds times mdps.
-      num_states: S.
       num_actions: A.
       temperature: α of the labeller, in units of the standard deviation of the rewards, > 0.
       discount: in (0, 1).
@@ -20,7 +19,6 @@ class Config:
       doublings: the largest n is ``pairs`` times 2 to this power.
       biases: λ of the sweep, rising, in (0, 1].
       discounts: of the sweep over discounts, rising, in (0, 1).
-      seed: root of all draws.
     """
 
     seeds: int = 10

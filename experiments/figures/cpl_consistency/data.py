@@ -67,7 +67,6 @@ def draw(config: Config, mdps: MDP, purpose: int, length: int, *, same: bool = F
 
     Args:
       config: how many, and the root of the draws.
-      mdps: one a run.
       purpose: a number that keeps the draws of the panels apart.
       length: steps of a segment, 1 to 3.
       same: whether both segments start in one state.

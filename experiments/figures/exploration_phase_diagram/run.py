@@ -62,7 +62,6 @@ class Config:
       longest_random: the longest horizon on random bandits.
       widths: KL-UCB's candidates.
       tuning_seeds: runs a cell that choose among them.
-      seed: root of the keys and of the random bandits.
     """
 
     seeds: int = 16

@@ -29,7 +29,6 @@ class Source(NamedTuple):
 
     Attributes:
       path: below the folder of data.
-      read: its reader.
       origin: where anyone gets it.
       folds: how many parts of its units are held out in turn.
     """
@@ -63,8 +62,6 @@ class Loaded:
     """Votes and how to split them.
 
     Attributes:
-      votes: the data.
-      folds: number of folds.
       real: False for people that were made up.
     """
 
@@ -75,9 +72,6 @@ class Loaded:
 
 def load(folder: str) -> tuple[list[Loaded], list[str]]:
     """Read what is in a folder.
-
-    Args:
-      folder: its name.
 
     Returns:
       The data sets found, in the order of ``SOURCES``, and a line about each that is missing.
@@ -107,7 +101,6 @@ def population(cyclic: bool, rng: np.random.Generator) -> Loaded:
 
     Args:
       cyclic: whether there is a turn.
-      rng: source of the draws.
     """
     score = rng.normal(0, 0.5, ANSWERS) + rng.normal(0, 0.3, (PROMPTS, ANSWERS))
     style = np.arange(ANSWERS) % 3
@@ -169,10 +162,8 @@ def draw_twin(votes: Votes, logit: np.ndarray, twin: Twin, rng: np.random.Genera
     single voter ranks.
 
     Args:
-      votes: the real votes.
       logit: ``[N]`` f of the fitted Bradley-Terry model.
       twin: as ``fit_twin`` returns it.
-      rng: source of the draws.
     """
     size = int(max(votes.first.max(), votes.second.max())) + 1
     topic = votes.voter * votes.num_prompts + votes.prompt
@@ -208,7 +199,6 @@ def cycles(cells: Cells, total: np.ndarray, wins: np.ndarray, by_prompt: bool) -
     """Count cyclic triples in the majorities of votes, prompt by prompt or over all prompts.
 
     Args:
-      cells: pairs of answers.
       total: ``[M]`` votes in each.
       wins: ``[M]`` votes for the first answer, a tie half a vote.
       by_prompt: whether a majority is one of the votes on one prompt.

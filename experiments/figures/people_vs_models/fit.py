@@ -23,7 +23,6 @@ class Problem(NamedTuple):
     """Votes, counted by pair.
 
     Attributes:
-      votes: the votes.
       cells: every pair of answers that some prompt has.
       place: ``[N]`` the cell of each vote.
       forward: ``[N]`` whether the vote's first answer is the cell's.
@@ -96,10 +95,8 @@ def deal(votes: Votes, rows: np.ndarray, num_folds: int, rng: np.random.Generato
     """Deal units to folds, evenly within each stratum.
 
     Args:
-      votes: the votes.
       rows: ``[N]`` booleans, the votes whose units are dealt.
       num_folds: K, or the number of units in the smallest stratum if that is less.
-      rng: source of the draws.
 
     Returns:
       ``[N]`` folds, -1 for other votes.
@@ -124,9 +121,6 @@ def predict(
     """Hold each fold out once; the prior of every block is chosen by cross-validation inside the others.
 
     Args:
-      problem: the votes.
-      num_folds: K.
-      rng: source of the deals.
       with_freedom: whether to count degrees of freedom, which takes longer than the fits; else they are NaN.
     """
     votes = problem.votes
@@ -174,7 +168,6 @@ def choose(blocks: Blocks, folds: Counts) -> tuple[tuple[float, ...], tuple[floa
     """Choose the prior standard deviations of Bradley-Terry, then what the general model adds to it.
 
     Args:
-      blocks: columns of both.
       folds: ``[K, M]`` votes of each fold.
 
     Returns:

@@ -84,9 +84,6 @@ def policies(problem: Problem, where: Places, table: Table, beta: float) -> Poli
     """Derive the policies of a table of logits.
 
     Args:
-      problem: the votes and pairs.
-      where: places of the answers in tables.
-      table: logits of both models.
       beta: KL coefficient, > 0.
     """
     present = where.present
@@ -140,8 +137,6 @@ def duel(problem: Problem, where: Places, held_out: np.ndarray, one: np.ndarray,
     """Let held-out votes judge draws of two policies.
 
     Args:
-      problem: the votes.
-      where: places of the answers in tables.
       held_out: ``[N]`` booleans, the votes that count.
       one: ``[X, A]`` policy whose win rate is wanted.
       other: ``[X, A]`` its opponent.

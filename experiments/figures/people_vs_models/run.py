@@ -128,7 +128,6 @@ class Match:
     """Two policies before people who were held out.
 
     Attributes:
-      beta: KL coefficient.
       one: the policy whose draws are wanted to win.
       other: its opponent.
       win_rate: of draws from the one over draws from the other; a draw of the same answer is half a win.
@@ -153,22 +152,17 @@ class Panel:
     """One data set.
 
     Attributes:
-      name: of the data set.
       real: False for people that were made up.
-      votes: N.
       units: how many people, or prompts where people are not named, are dealt to folds.
-      prompts: X.
       tie_share: of the votes.
       folds: how many parts are held out in turn.
       parameters: of Bradley-Terry and of the general model, in the first fold.
       freedom: their effective degrees of freedom.
       skew_used: share of the fits in which cross-validation gave the general model a skew part.
-      score: predictions.
       twin_loss_gain: ``loss_gain`` on transitive twins, where it can come only from noise.
       twin_accuracy_gain: likewise.
       by_prompt: cycles in the majorities of each prompt.
       overall: cycles in the majorities over all prompts; ``None`` where answers belong to a prompt.
-      matches: of policies.
     """
 
     name: str
@@ -195,7 +189,6 @@ class Result(Brief):
 
     Attributes:
       panels: one a data set; the last two are the made-up populations.
-      notes: data sets that were left out.
     """
 
     config: Config

@@ -33,7 +33,6 @@ class Example:
     Attributes:
       name: ``shift``, ``risk`` or ``discount``.
       base: value of the parameter that the others are compared with.
-      x: values of the parameter.
       by_return: largest change of a preference by partial return, over all pairs of segments.
       by_regret: likewise by regret.
       other_optimum: whether the set of optimal actions is another one.
@@ -51,9 +50,7 @@ class Family(NamedTuple):
     """Processes with one parameter, and the segments that are compared.
 
     Attributes:
-      make: the process.
       base: value of the parameter that the others are compared with.
-      values: of the parameter.
       states: ``[N, T]`` of the segments.
       actions: likewise.
       noiseless: whether the labels are.

@@ -43,7 +43,6 @@ def greedy(mdp: MDP, features: Array, theta: Array) -> Array:
     """``[S, A]`` log of the optimal policy for the reward ``φ θ``, uniform over ties.
 
     Args:
-      mdp: where.
       features: ``[S, A, D]`` φ, 0 in terminal states.
       theta: ``[D]``.
     """
@@ -54,7 +53,6 @@ def advantage_features(mdp: MDP, features: Array, log_policy: Array) -> Array:
     """``[S, A, D]`` with ``advantage of the policy under φ θ = advantage_features θ``, for every θ.
 
     Args:
-      mdp: where.
       features: ``[S, A, D]``.
       log_policy: ``[S, A]``.
     """
@@ -87,7 +85,6 @@ def learn_rewards(mdp: MDP, features: Array, comparisons: Comparisons) -> Reward
     Args:
       mdp: its transitions, discount and terminal states; its reward is not looked at.
       features: ``[S, A, D]`` φ, 0 in terminal states.
-      comparisons: of segments.
     """
 
     def optimal(theta: Array) -> Array:

@@ -71,7 +71,6 @@ class Config:
       levels: numbers of comparisons, rising; the data sets are nested.
       temperature: α of CPL, in the units of the rewards, > 0.
       resamples: of the bootstrap, >= 100.
-      seed: root of all draws.
     """
 
     seeds: int = 10
@@ -117,7 +116,6 @@ class Test:
     Attributes:
       family: one of ``FAMILIES``.
       noiseless: whether the labels are.
-      n: number of comparisons.
       better: in how many pairs learning by regret has the higher return.
       worse: the lower one.
       p: two-sided p-value; 1 where no pair differs.

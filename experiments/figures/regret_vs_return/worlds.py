@@ -57,7 +57,6 @@ def random_boards(num: int, seed: int) -> Worlds:
     Weights: gas -1, destination 10 to 50, sheep -10 to -50, coin 0 to 1, roadblock -1/2 to -3.
 
     Args:
-      num: how many.
       seed: of the draws; a larger ``num`` adds boards and keeps the others.
     """
     mdps, features = [], []

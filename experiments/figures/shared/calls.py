@@ -16,7 +16,6 @@ def in_threads(calls: Mapping[str, Callable[[], Any]], progress: Announce) -> di
 
     Args:
       calls: what is done, in words, and how; the longest first.
-      progress: as a run takes it.
     """
     lock = threading.Lock()
 

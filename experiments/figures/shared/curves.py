@@ -39,7 +39,6 @@ class Curve(Brief):
 
     Attributes:
       name: key of the method, or of what else varies between the curves of a panel.
-      x: abscissae.
       middle: mean or median over seeds, as the figure says.
       low: lower end of the band at each of them.
       high: upper end.
@@ -81,7 +80,6 @@ def bootstrap(
       values: ``[S, ...]``.
       statistic: ``statistic(values, axis=axis)``.
       seed: of the draws, as ``numpy.random.default_rng`` takes it.
-      resamples: how many.
     """
     values = np.asarray(values, float)
     rows = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
@@ -97,8 +95,6 @@ def bootstrap_ratio(
     Args:
       top: ``[C, ...]`` of each cluster.
       bottom: likewise, >= 0, with a sum above 0; ones make the ratio a mean.
-      seed: as in ``bootstrap``.
-      resamples: how many.
     """
     counts = np.random.default_rng(seed).multinomial(
         len(top), np.full(len(top), 1 / len(top)), size=resamples

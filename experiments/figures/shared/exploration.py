@@ -58,10 +58,8 @@ def random_bandits(count: int, actions: int, skew: float, seed: int) -> tuple[np
     """Draw rewards uniform on [0, 1] and references softmax(skew U), U uniform on [0, 1].
 
     Args:
-      count: S.
       actions: A.
       skew: how far references are from uniform.
-      seed: root.
 
     Returns:
       Rewards and log-references, ``[S, A]`` each; the first ones do not depend on the count.
@@ -87,7 +85,6 @@ def keys(seed: int, indices: Sequence[int] | np.ndarray) -> jax.Array:
     """One key a lane: lanes with the same index share their random numbers.
 
     Args:
-      seed: root.
       indices: ``[L]``.
     """
     root = jax.random.key(seed)
@@ -110,10 +107,6 @@ def gaps(
       method: stacked hyper-parameters, a leading axis L on every leaf.
       bandits: stacked, likewise.
       lane_keys: ``[L]``.
-      num_steps: rounds.
-      make_space: the class or space of policies.
-      pairs: labelled pairs a round.
-      every: stride of the recording.
     """
     trace = run_method(
         method,
@@ -134,8 +127,6 @@ def wasted(gap: np.ndarray, level: float, every: int) -> np.ndarray:
 
     Args:
       gap: ``[L, R + 1]``.
-      level: > 0.
-      every: the stride.
     """
     return every * (gap[:, :-1] >= level).sum(-1).astype(float)
 

@@ -30,7 +30,6 @@ def sheet(width: float, height: float, finding: str = "", *, points: float = POI
 
     Args:
       width: inches; the letters of figures wider than ``COLUMN`` grow, to stay readable when it is shrunk.
-      height: inches.
       finding: what the figure shows, in a sentence above it.
       points: size of its letters at that width of a column, or below it.
     """

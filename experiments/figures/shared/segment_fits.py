@@ -39,7 +39,6 @@ def fit_many(
       mdps: batch of N; only what ``segment_space`` uses enters a fit.
       comparisons: batch of N data sets ``[N, R, ...]`` of segments; rows of weight 0 are absent.
       tolerance: norm of the gradient at which a fit ends.
-      max_steps: of L-BFGS.
       width: fits of a chunk; all chunks share one program, and a chunk ends with its slowest fit.
 
     Returns:

@@ -83,10 +83,8 @@ class Panel:
     """One claim.
 
     Attributes:
-      variant: which method makes it.
       name: its row in the ledger.
       status: theorem, derived or empirical.
-      statement: the inequality.
       instances: how many of the bank are at the longest step.
       median: over the bank, after each step from step 1; ``None`` where it is cut.
       low: 10 % quantile, likewise.

@@ -77,7 +77,6 @@ class Config:
       regularisation: SLiC has λ = regularisation β.
       mirror: RLHF has η = mirror/β.
       walls: (1/β, ..., cap in rounds), one group a cap.
-      seed: root of the keys, bandits and features.
     """
 
     seeds: int = 12
@@ -115,7 +114,6 @@ class Panel:
 
     Attributes:
       problem: one of ``PROBLEMS``.
-      beta: KL coefficient.
       curves: cumulative regret over rounds, mean over seeds.
       exponent: log(R_T / R_{T/4}) / log 4 of the mean, one a curve.
     """

@@ -58,10 +58,8 @@ class Config:
       sizes: N, increasing.
       covered: N of the two panels on coverage.
       rare: least probabilities under π_b of those panels, decreasing.
-      beta: KL coefficient.
       pessimism: VPO has α = -pessimism √N.
       regularisation: SLiC has λ = regularisation β.
-      seed: root of bandits and data.
     """
 
     seeds: int = 60

@@ -59,7 +59,6 @@ class Config:
       optimism: α/β of the sweep.
       sweep_inverse_beta: 1/β of the sweep.
       sweep_rounds: T of the sweep, at most the last horizon.
-      seed: root of the keys.
     """
 
     seeds: int = 100
@@ -90,7 +89,6 @@ class Regret:
     """Mean regret over T at one β.
 
     Attributes:
-      inverse_beta: 1/β.
       curve: over horizons; a point of XPO has the α of its horizon.
       exponent: slope of log regret in log T.
     """
@@ -146,7 +144,6 @@ class Result(Brief):
       rounds: 25 % quantile of the rounds at gap >= 1/8, over 1/β, one a method.
       caps: where those of online DPO were stopped, one a point.
       wall: slope of the logarithm of online DPO's in 1/β over the points below the cap.
-      ablation: the 2 x 2 x 2 settings.
     """
 
     config: Config

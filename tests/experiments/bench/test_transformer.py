@@ -71,9 +71,9 @@ def verdicts(result):
 
 def test_report_says_which_targets_are_met():
     found = verdicts(a_result())
-    assert found["sampler, 15M, threads 2: float32 peer / our best"] == "missed"  # 4.5 of 5
-    assert found["sampler, 15M, threads 2: best peer / our best"] == "met"  # 3 of 2.5
-    assert found["sampler, 15M, threads 2: memory, float32 both"] == "met"
+    assert found["sampler, 15M, threads 2: float32 peer's time / ours"] == "missed"  # 4.5 of 5
+    assert found["sampler, 15M, threads 2: best peer's time / ours"] == "met"  # 3 of 2.5
+    assert found["sampler, 15M, threads 2: our memory / theirs, float32"] == "met"
     assert found["warm start, 15M (cold 20.0 s)"] == "missed"
     assert found["cost of flax in a step"] == "met"
     assert found["programs compiled after the first call"] == "met"
@@ -110,10 +110,17 @@ def test_like_is_set_beside_like_and_best_beside_best():
     ]
 
 
+def test_the_report_says_which_direction_is_good():
+    report = bench_transformer.report(a_result())
+    assert "above 1 x we are faster" in report
+    assert ">= 2.5 x" in report  # the peer's time / ours
+    assert "<= 1 x" in report  # our memory / the peer's
+
+
 def test_a_busy_machine_and_more_memory_are_told():
     found = verdicts(a_result(busy=0.5, peak=200 * 2**20))
-    assert found["sampler, 15M, threads 2: best peer / our best"].endswith("measure again")
-    assert found["sampler, 15M, threads 2: memory, float32 both"] == "missed"
+    assert found["sampler, 15M, threads 2: best peer's time / ours"].endswith("measure again")
+    assert found["sampler, 15M, threads 2: our memory / theirs, float32"] == "missed"
 
 
 def test_without_peers_the_report_says_how_to_name_them():
