@@ -46,7 +46,7 @@ def targets(rows: list[Target]) -> str:
 
     def verdict(row: Target) -> str:
         quiet = row.busy is None or row.busy <= QUIET
-        return "missed" if not row.met else "met" if quiet else "met on a busy machine: measure again"
+        return "missed" if not row.met else "met" if quiet else "met while busy: measure again"
 
     cells = [[row.what, row.measured, row.asked, verdict(row)] for row in rows]
     return "Targets\n\n" + text.table(["what", "measured", "target", ""], cells, "<>><")
