@@ -95,7 +95,6 @@ def start(parameters: actors.MLP, optimiser: Any) -> Trained:
     """Return a policy with a fresh optimiser state, as after a warm start by cloning.
 
     Args:
-      parameters: of an actor.
       optimiser: an optax transformation, the one of the space.
     """
     return Trained(parameters, optimiser.init(parameters))
@@ -113,9 +112,7 @@ def segment_log_prob(
     """Return ``Σ_t discount^t log π(a_t|s_t)``, ``[N]``, in the parameters' dtype.
 
     Args:
-      parameters: of an actor.
       segments: states ``[N, T, D]``, actions ``[N, T]`` or ``[N, T, K]``.
-      head: as in ``actor_space``.
       discount: in (0, 1].
       key: of the dropout, or ``None``.
       dropout: in [0, 1).
@@ -204,10 +201,8 @@ def gradient(
     """Return the gradient of ``Σ weight loss / Σ weight``, slice by slice.
 
     Args:
-      parameters: of an actor.
       loss: per-example loss with its hyper-parameters bound.
       comparisons: N pairs of segments; rows of weight 0 may hold anything.
-      head: as in ``actor_space``.
       discount: in (0, 1].
       dropout: in [0, 1).
       key: of the dropout, or ``None``.

@@ -39,7 +39,6 @@ def init(key: Array, sizes: Sequence[int], dtype: Any = jnp.float32) -> MLP:
     """Return He-uniform weights and zero biases; the last layer ten times smaller, near uniform.
 
     Args:
-      key: random key.
       sizes: number of state features, widths of the hidden layers, number of outputs (actions of a
         categorical head, action coordinates of a deterministic one).
       dtype: floating type of the parameters.
@@ -66,7 +65,6 @@ def apply(parameters: MLP, states: Array, *, key: Array | None = None, dropout: 
     """Return the outputs ``[N, outputs]``: affine layers, ReLU and dropout between them.
 
     Args:
-      parameters: of L layers.
       states: ``[N, features]``.
       key: of the dropout; ``None`` drops nothing (evaluation).
       dropout: share of hidden units that are dropped, in [0, 1); the others are scaled by 1/(1 - dropout).
@@ -171,7 +169,6 @@ def dropped_relu(hidden: Array, key: Array, rate: float) -> Array:
 
     Args:
       hidden: ``[N, D]``.
-      key: random key.
       rate: in [0, 1).
     """
     kept = keep_mask(key, hidden.shape, rate)

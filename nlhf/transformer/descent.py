@@ -66,13 +66,7 @@ def _cut(batch: Any, size: int) -> Any:
 
 
 def move(policy: Trained, grads: Any, optimiser: optax.GradientTransformation) -> Trained:
-    """One step of the optimiser.
-
-    Args:
-      policy: trained.
-      grads: of its parameters.
-      optimiser: an optax transformation.
-    """
+    """One step of the optimiser."""
     # optax mixes integer counts with floats, which strict promotion (our tests) refuses
     with jax.numpy_dtype_promotion("standard"):
         moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)

@@ -41,7 +41,6 @@ def table(space: PolicySpace, policy: Policy, responses: Responses) -> Array:
     """Log-probabilities ``[1, A]`` of a policy over all strings, normalised.
 
     Args:
-      space: whose policy it is.
       policy: trained, the reference or a mixture.
       responses: as ``all_responses`` makes them.
     """
@@ -52,7 +51,6 @@ def language_oracle(space: PolicySpace, responses: Responses, preference: Any) -
     """Exact payoffs ``P π - 1/2`` of all strings, and duels between strings drawn from the exact tables.
 
     Args:
-      space: whose policies are asked about.
       responses: all strings, ``[1, A]``.
       preference: ``[A, A]``, ``P[i, j]`` how often string i is preferred to string j.
 

@@ -61,11 +61,7 @@ def length(responses: Responses) -> Array:
 
 
 def readable(*arrays: Any) -> bool:
-    """Return whether this process can read the arrays: none is traced or lies partly in another process.
-
-    Args:
-      *arrays: of numpy or JAX.
-    """
+    """Return whether this process can read the arrays: none is traced or lies partly in another process."""
     return not any(
         isinstance(array, jax.core.Tracer) or not getattr(array, "is_fully_addressable", True)
         for array in arrays

@@ -71,7 +71,6 @@ def transformer_space(
     ``on_policy`` form be used, where the k-th step re-weights them by ``softmax_k(log π - log sampler)``.
 
     Args:
-      model: base model.
       optimiser: an optax transformation: schedule, clipping and all. Make it once: another one compiles anew.
       num_updates: k >= 1.
       rows: prompts (or comparisons) whose gradient is taken at a time, a divisor of the batch; ``None`` all.
@@ -112,7 +111,6 @@ def start(model: LanguageModel, optimiser: optax.GradientTransformation, key: Ar
     """Return the first policy of a run: the reference's own weights (or adapters of no effect) to be trained.
 
     Args:
-      model: base model.
       optimiser: of the space.
       key: of the adapters' first factors; needed with adapters only.
 

@@ -51,7 +51,6 @@ def encode_prompts(
 
     Args:
       source: rows as ``check_prompt`` takes them, with ``__len__`` and ``__getitem__``.
-      tokenizer: of the model.
       length: P, the most tokens of a prompt; longer ones are dropped and counted.
       template: how a conversation becomes tokens.
       truncate: whether longer prompts are cut instead, on their left, the begin token kept.
@@ -96,7 +95,6 @@ def encode_comparisons(
 
     Args:
       source: rows as ``check_preference`` takes them, with ``__len__`` and ``__getitem__``.
-      tokenizer: of the model.
       prompt_length: P, the most tokens of a prompt.
       response_length: R, the most tokens of an answer, its end token included. Rows with a longer prompt or
         answer are dropped and counted.
@@ -236,38 +234,3 @@ def pad_right(sequences: Sequence[Sequence[int]], length: int) -> np.ndarray:
     for row, ids in enumerate(sequences):
         result[row, : len(ids)] = ids
     return result
-
-
-def bucket(length: int, *, smallest: int = 16) -> int:
-    """Round a length up to one of few, so that programs are compiled for few shapes.
-
-    The buckets are ``smallest`` times 1, 1.5, 2, 3, 4, 6, 8, ...: at most a third of one is padding.
-
-    Args:
-      length: >= 1.
-      smallest: an even number.
-
-    >>> [bucket(length) for length in (1, 17, 25, 33, 100)]
-    [16, 24, 32, 48, 128]
-    """
-    length, size = check_whole("length", length), check_whole("smallest", smallest, low=2)
-    while size < length:
-        if size * 3 // 2 >= length:
-            return size * 3 // 2
-        size *= 2
-    return size
-
-
-def trim(responses: Responses, *, smallest: int = 16) -> Responses:
-    """Cut the padding that a batch has in common, down to buckets.
-
-    Args:
-      responses: concrete ``[..., P]`` and ``[..., R]``.
-      smallest: as in ``bucket``.
-    """
-    prompt, tokens = np.asarray(responses.prompt), np.asarray(responses.tokens)
-    longest = [int((ids >= 0).sum(-1).max(initial=1)) for ids in (prompt, tokens)]
-    width, num = (bucket(max(long, 1), smallest=smallest) for long in longest)
-    return responses._replace(
-        prompt=responses.prompt[..., max(prompt.shape[-1] - width, 0) :], tokens=responses.tokens[..., :num]
-    )

@@ -60,7 +60,6 @@ def load(
     """Read all rows of a file into memory.
 
     Args:
-      path: as ``read``.
       check: as ``read``.
       skip_bad: as ``read``.
       **options: as ``read``.
@@ -169,7 +168,6 @@ def raw_rows(path: str | os.PathLike[str], fields: Sequence[str] | None = None) 
     """Yield ``(where, row)`` for every row of a file, a ``RowError`` in place of a row that is no JSON.
 
     Args:
-      path: as ``read``.
       fields: which columns of a Parquet file to read; None for all.
 
     Raises:

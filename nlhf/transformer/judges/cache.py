@@ -72,9 +72,6 @@ class Cache:
     def add(self, answers: Mapping[str, float]) -> None:
         """Keep answers.
 
-        Args:
-          answers: probability by key.
-
         Raises:
           OSError: naming the file, if it cannot be written.
         """

@@ -23,8 +23,6 @@ def init(key: Array, config: ModelConfig, start: Parameters = None) -> Parameter
     """Return parameters of a pairwise model that prefers nothing; its separator is the token V.
 
     Args:
-      key: random key.
-      config: of the language model.
       start: its parameters; ``None`` draws them.
     """
     return trunk.init(key, config, start, num_new=1)
@@ -37,7 +35,6 @@ def logit(params: Parameters, config: ModelConfig, first: Responses, second: Res
 
     Args:
       params: as ``init`` makes them.
-      config: of the language model.
       first: ``[N]``.
       second: ``[N]``, to the same prompts.
 
@@ -65,7 +62,6 @@ def judge(params: Parameters, config: ModelConfig) -> Judge:
 
     Args:
       params: as ``init`` makes them.
-      config: of the language model.
     """
     return Judge(Partial(_same), Partial(_compare, Static((config,)), params))
 
@@ -79,11 +75,7 @@ def _compare(settings: Static, params: Parameters, first: Responses, second: Res
 
 
 def loss(config: ModelConfig) -> Any:
-    """Return ``loss(params, comparisons)``: ``Σ weight (-p log P - (1 - p) log(1 - P))``, p the labels.
-
-    Args:
-      config: of the language model.
-    """
+    """Return ``loss(params, comparisons)``: ``Σ weight (-p log P - (1 - p) log(1 - P))``, p the labels."""
     return Partial(_loss, Static((config,)))
 
 

@@ -60,7 +60,6 @@ def host(
     Args:
       function: numpy arrays in, one array-like out.
       result: shape and dtype of what it returns.
-      *arrays: its arguments.
       name: how messages call it.
       everywhere: whether each process computes for itself (a deterministic function), or the first one for
         all (a service that costs, or whose answers vary).
@@ -199,9 +198,6 @@ def symmetric(judge: Judge) -> Judge:
 
     Then P(y, y') + P(y', y) = 1 and P(y, y) = 1/2 exactly, and a preference for whatever stands first is
     gone. It costs twice the comparisons.
-
-    Args:
-      judge: any.
     """
     return Judge(judge.describe, Partial(_symmetric, judge.compare))
 
@@ -214,7 +210,6 @@ def duel_preference(judge: Judge, first: Responses, second: Responses) -> Array:
     """Return ``[N]``, the probability that each first response is preferred to the second beside it.
 
     Args:
-      judge: any.
       first: ``[N]`` responses.
       second: ``[N]``, to the same prompts.
 
@@ -232,7 +227,6 @@ def preferences(judge: Judge, responses: Responses) -> Array:
     ``symmetric`` first.
 
     Args:
-      judge: any.
       responses: ``[B, K]``.
 
     Raises:

@@ -23,8 +23,6 @@ def init(key: Array, config: ModelConfig, start: Parameters = None) -> Parameter
     """Return parameters of a reward model whose rewards are 0.
 
     Args:
-      key: random key.
-      config: of the language model.
       start: its parameters; ``None`` draws them.
     """
     return trunk.init(key, config, start)
@@ -35,7 +33,6 @@ def reward(params: Parameters, config: ModelConfig, responses: Responses) -> Arr
 
     Args:
       params: as ``init`` makes them.
-      config: of the language model.
       responses: ``[N]``.
 
     Raises:
@@ -54,7 +51,6 @@ def judge(params: Parameters, config: ModelConfig) -> Judge:
 
     Args:
       params: as ``init`` makes them.
-      config: of the language model.
     """
     return Judge(Partial(_describe, Static((config,)), params), Partial(_compare))
 
@@ -68,11 +64,7 @@ def _compare(first: Array, second: Array) -> Array:
 
 
 def loss(config: ModelConfig) -> Any:
-    """Return ``loss(params, comparisons)``, the sum of ``weight losses.logistic(r(y), r(y'), label)``.
-
-    Args:
-      config: of the language model.
-    """
+    """Return ``loss(params, comparisons)``, the sum of ``weight losses.logistic(r(y), r(y'), label)``."""
     return Partial(_loss, Static((config,)))
 
 

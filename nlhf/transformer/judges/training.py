@@ -26,7 +26,6 @@ def start(params: Any, optimiser: optax.GradientTransformation) -> Trained:
     """Return a judge that is about to be trained.
 
     Args:
-      params: of a reward model or a pairwise model.
       optimiser: an optax transformation; make it once, another one compiles anew.
     """
     return Trained(params, optimiser.init(params))
@@ -70,11 +69,8 @@ def train_judge(
     """Train a judge on labelled pairs.
 
     Args:
-      key: random key.
-      params: of a reward model or a pairwise model.
       loss: of the same kind.
       comparisons: pairs of ``Responses``, labels in [0, 1]; rows are drawn in proportion to their weight.
-      optimiser: an optax transformation.
       num_steps: >= 1.
       batch: pairs a step, >= 1.
 
@@ -101,8 +97,6 @@ def agreement(judge: Judge, comparisons: Comparisons, batch: int = 512) -> float
     """Return the weighted share of pairs whose label the judge agrees with; ties of either count one half.
 
     Args:
-      judge: any.
-      comparisons: pairs of ``Responses`` with labels.
       batch: pairs asked at a time, >= 1.
     """
     weight, label = np.asarray(comparisons.weight), np.asarray(comparisons.prefer_first)

@@ -22,7 +22,6 @@ def reader_config(config: ModelConfig, num_new: int = 0) -> ModelConfig:
     """Return the model that a trunk is: without a read-out over the vocabulary, with rows for new tokens.
 
     Args:
-      config: of the language model.
       num_new: tokens beyond its vocabulary, with ids from V on.
     """
     return dataclasses.replace(config, tied=True, vocabulary=config.vocabulary + num_new)
@@ -33,7 +32,6 @@ def init(key: Array, config: ModelConfig, trunk: Parameters = None, num_new: int
 
     Args:
       key: random key, of a trunk of random parameters and of the new rows.
-      config: of the language model.
       trunk: its parameters, to start from; ``None`` draws them.
       num_new: as in ``reader_config``; the new rows of a given embedding are draws like its mean and spread.
 
@@ -83,14 +81,7 @@ def read(params: Parameters, config: ModelConfig, tokens: Array, place: Array) -
 
 @functools.partial(jax.jit, static_argnames="config")
 def read_many(params: Parameters, config: ModelConfig, tokens: Array, place: Array) -> Array:
-    """Return what ``read`` does, ``ROWS`` sequences at a time; for judging, not for training.
-
-    Args:
-      params: as in ``read``.
-      config: likewise.
-      tokens: likewise.
-      place: likewise.
-    """
+    """Return what ``read`` does, ``ROWS`` sequences at a time; for judging, not for training."""
     if tokens.shape[0] <= ROWS:
         return read(params, config, tokens, place)
     one = functools.partial(read, params, config)

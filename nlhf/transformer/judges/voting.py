@@ -68,7 +68,6 @@ def check_weights(names: Sequence[str], weights: Sequence[float] | np.ndarray) -
     """Return the weights of J judges divided by their sum, ``[J]`` float32.
 
     Args:
-      names: of the judges.
       weights: ``[J]`` >= 0, not all 0.
 
     Raises:

@@ -82,7 +82,6 @@ def branch_context(config: ModelConfig, prompt: Array, tokens: Array) -> Context
     """Context of rows of one prompt and K responses, which all go on from its last position.
 
     Args:
-      config: of the model.
       prompt: ``[B, P]`` ids.
       tokens: ``[B, K, R]`` ids.
     """
@@ -223,7 +222,6 @@ def step_context(config: ModelConfig, prompt: Array, num_responses: int, index: 
     """Context of decoding token ``index`` (from 0) of K responses to each prompt.
 
     Args:
-      config: of the model.
       prompt: ``[B, P]`` ids.
       num_responses: K.
       index: scalar.
@@ -244,7 +242,6 @@ def attend_step(
 
     Args:
       context: as ``step_context`` makes it.
-      cache: of the layer.
       query: ``[B, K, KV, G, Dh]``.
       key: ``[B, K, KV, Dh]``.
       value: ``[B, K, KV, Dh]``.

@@ -115,7 +115,6 @@ def embed(embedding: Array, config: ModelConfig, tokens: Array) -> Array:
 
     Args:
       embedding: ``[V, D]``.
-      config: for the dtype.
       tokens: ``[B, S]`` ids.
     """
     table = constrain(embedding, "vocabulary")
@@ -129,7 +128,6 @@ def norm(x: Array, weight: Array, config: ModelConfig) -> Array:
     Args:
       x: ``[..., D]``.
       weight: ``[D]``.
-      config: for ε and the dtypes.
     """
     precise = x.astype(accumulation_dtype(config.dtype))
     scale = jax.lax.rsqrt(jnp.mean(precise**2, axis=-1, keepdims=True) + config.norm_epsilon)
@@ -139,10 +137,6 @@ def norm(x: Array, weight: Array, config: ModelConfig) -> Array:
 @functools.partial(jax.jit, static_argnames="config")
 def init(key: Array, config: ModelConfig) -> Parameters:
     """Random parameters: truncated normals of variance 1/inputs, embedding 0.02, float32 (or float64).
-
-    Args:
-      key: random key.
-      config: of the model.
 
     Returns:
       The nested dictionary of the module's docstring.
@@ -157,8 +151,6 @@ def hidden(params: Parameters, config: ModelConfig, tokens: Array) -> Array:
     """Hidden states ``[B, T, D]`` after the last norm, of plain sequences.
 
     Args:
-      params: of the model.
-      config: of the model.
       tokens: ``[B, T]`` ids; -1 on either side is padding, which no token sees.
     """
     context = prompt_context(config, tokens)
@@ -169,8 +161,6 @@ def logits(params: Parameters, config: ModelConfig, states: Array) -> Array:
     """Read-out ``[..., V]`` of hidden states, in float32 (or float64).
 
     Args:
-      params: of the model.
-      config: of the model.
       states: ``[..., D]``.
     """
     flat = states.reshape(-1, states.shape[-1])
@@ -185,8 +175,6 @@ def apply(params: Parameters, config: ModelConfig, tokens: Array) -> Array:
     """Logits ``[B, T, V]`` of the token after each position.
 
     Args:
-      params: of the model.
-      config: of the model.
       tokens: ``[B, T]`` ids; -1 on either side is padding.
     """
     return logits(params, config, hidden(params, config, tokens))
@@ -198,8 +186,6 @@ def branch_hidden(params: Parameters, config: ModelConfig, prompt: Array, tokens
     Entry r is the state *before* token r: the prompt's last one for the first token.
 
     Args:
-      params: of the model.
-      config: of the model.
       prompt: ``[B, P]`` ids, left-padded with -1.
       tokens: ``[B, K, R]`` ids, right-padded with -1.
     """
@@ -216,8 +202,6 @@ def prefill(params: Parameters, config: ModelConfig, prompt: Array) -> tuple[Arr
     """Hidden state ``[B, D]`` after each prompt, and the prompts' keys and values ``[L, B, KV, P, Dh]``.
 
     Args:
-      params: of the model.
-      config: of the model.
       prompt: ``[B, P]`` ids, left-padded with -1.
     """
     context = prompt_context(config, prompt)
@@ -227,12 +211,7 @@ def prefill(params: Parameters, config: ModelConfig, prompt: Array) -> tuple[Arr
 
 
 def by_layer(params: Parameters, config: ModelConfig) -> list[Parameters]:
-    """Take the stacked layers apart: a loop that reads them again and again then copies none of them.
-
-    Args:
-      params: of the model.
-      config: of the model.
-    """
+    """Take the stacked layers apart: a loop that reads them again and again then copies none of them."""
     leaves, structure = jax.tree.flatten(params["layers"])
     return [jax.tree.unflatten(structure, [leaf[index] for leaf in leaves]) for index in range(config.layers)]
 
@@ -248,10 +227,7 @@ def decode(
     """Hidden states ``[B, K, D]`` after one more token of each response, and the caches with it.
 
     Args:
-      params: of the model.
       layers: ``by_layer(params, config)``.
-      config: of the model.
-      caches: of each layer.
       tokens: ``[B, K]`` ids.
       context: as ``attention.step_context`` makes it.
     """

@@ -22,8 +22,6 @@ def log_prob(params: Any, config: ModelConfig, responses: Responses, *, chunk: i
     """``Σ_t log π(y_t | x, y_<t)`` of K responses to each prompt, ``[B, K]``.
 
     Args:
-      params: of the model.
-      config: of the model.
       responses: ``[B, K]``; the prompt is read from the first of each row.
       chunk: about how many logits are held at a time.
     """
@@ -40,7 +38,6 @@ def token_log_prob(
 
     Args:
       components: pairs of parameters and weight.
-      config: of the models.
       responses: ``[B, K]``; the prompt is read from the first of each row.
       chunk: about how many logits a device holds at a time, in the backward pass too.
     """
@@ -91,8 +88,6 @@ def mixture_logits(
 
     Args:
       heads: parameters with the read-out of each model.
-      weights: of each model.
-      config: of the models.
       states: hidden states ``[..., D]`` of each model.
     """
     scores = [decoder.logits(head, config, each) for head, each in zip(heads, states, strict=True)]

@@ -58,11 +58,6 @@ def lora(rank: int, scale: float | None = None, matrices: tuple[str, ...] = tupl
 def init_adapters(key: Array, params: Any, settings: Lora) -> dict[str, tuple[Array, Array]]:
     """Adapters that change nothing yet: ``a`` normal of variance 1/inputs, ``b`` zero.
 
-    Args:
-      key: random key.
-      params: of the model.
-      settings: of the adapters.
-
     Returns:
       For each matrix ``a [L, inputs, r]`` and ``b [L, r, outputs]``.
     """
@@ -79,9 +74,7 @@ def merge(params: Any, adapters: dict[str, tuple[Array, Array]], settings: Lora)
     """Parameters of the model with the adapters added in.
 
     Args:
-      params: of the base.
       adapters: as ``init_adapters`` makes them.
-      settings: of the adapters.
     """
     factor = settings.scale / settings.rank
     layers = dict(params["layers"])

@@ -34,7 +34,6 @@ def wide_product(equation: str, x: Array, weight: Array) -> Array:
 
     Args:
       equation: as in ``product``.
-      x: activations.
       weight: of any dtype.
     """
     return _product(equation, True, x, weight)

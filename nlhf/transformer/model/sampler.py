@@ -47,9 +47,7 @@ def sample(
     Compiles once for each ``config``, B, P, K, R and which filters are on, whatever their values.
 
     Args:
-      key: random key.
       components: pairs of parameters and weight; ``((params, 1.0),)`` for one policy.
-      config: of the models.
       prompt: ``[B, P]`` ids, left-padded with -1.
       num_responses: K >= 1.
       length: R >= 1, the most tokens of a response.
@@ -179,7 +177,6 @@ def uniforms(key: Array, rows: int, num_responses: int, length: int) -> Array:
     """Numbers in [0, 1), two a token: ``[B, K, R, 2]``, each a function of ``key`` and its own place only.
 
     Args:
-      key: random key.
       rows: B.
       num_responses: K.
       length: R.

@@ -93,8 +93,6 @@ def check_mesh(mesh: Mesh, config: ModelConfig, batch: int | None = None) -> Non
     """Refuse a mesh that does not split the model and the batch into equal parts, before anything compiles.
 
     Args:
-      mesh: as ``parse_mesh`` makes it.
-      config: of the model.
       batch: rows (prompts, pairs) of a step over all processes; ``None`` where there is none.
 
     Raises:
@@ -140,7 +138,6 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
     Args:
       tree: nested arrays or ``jax.ShapeDtypeStruct``.
-      mesh: as ``parse_mesh`` makes it.
 
     Returns:
       A ``NamedSharding`` for each leaf.
@@ -155,20 +152,8 @@ def place(tree: Any, mesh: Mesh) -> Any:
 
     Args:
       tree: nested arrays, typed keys and numbers.
-      mesh: as ``parse_mesh`` makes it.
     """
     return jax.tree.map(put, tree, shardings(tree, mesh))
-
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Copy arrays, e.g. a judge's, to every device.
-
-    Args:
-      tree: nested arrays, typed keys and numbers.
-      mesh: as ``parse_mesh`` makes it.
-    """
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda leaf: put(leaf, everywhere), tree)
 
 
 def place_batch(tree: Any, mesh: Mesh) -> Any:
@@ -176,7 +161,6 @@ def place_batch(tree: Any, mesh: Mesh) -> Any:
 
     Args:
       tree: nested arrays ``[B, ...]``, of several processes ``[B / parts, ...]``.
-      mesh: as ``parse_mesh`` makes it.
 
     Raises:
       InputError: if the rows cannot be split into equal parts.
@@ -199,9 +183,6 @@ def share(mesh: Mesh) -> tuple[int, int]:
     They go to ``order.indices(process=, num_processes=)``. Processes whose devices differ in ``tensor`` alone
     feed the same part, hence these are not always the process's own index and the number of processes.
 
-    Args:
-      mesh: as ``parse_mesh`` makes it.
-
     Raises:
       InputError: if the devices of the processes hold parts of different sizes, or parts that overlap.
     """
@@ -221,7 +202,6 @@ def constrain(array: Array, *logical: str | None) -> Array:
     """Hold an array to the table under ``jax.set_mesh``; without a mesh return it as it is.
 
     Args:
-      array: any, traced or not.
       *logical: what its axes mean, names in ``RULES`` or ``None``; axes beyond are not split.
     """
     mesh = jax.sharding.get_abstract_mesh()
@@ -231,11 +211,7 @@ def constrain(array: Array, *logical: str | None) -> Array:
 
 
 def row_parts(rows: int) -> int:
-    """Into how many parts rows are split under ``jax.set_mesh``; 1 without a mesh, or if they cannot be.
-
-    Args:
-      rows: of the batch.
-    """
+    """Into how many parts rows are split under ``jax.set_mesh``; 1 without a mesh, or if they cannot be."""
     mesh = jax.sharding.get_abstract_mesh()
     parts = 1 if mesh.empty else num_row_parts(mesh)
     return parts if rows % parts == 0 else 1
@@ -246,9 +222,6 @@ def keep(tree: Any) -> Any:
 
     Left alone, the compiler may choose another place for what a step returns: then the next step compiles
     again, and parameters may end up whole on every device.
-
-    Args:
-      tree: nested arrays, traced or not.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
@@ -257,12 +230,7 @@ def keep(tree: Any) -> Any:
 
 
 def put(leaf: Any, sharding: NamedSharding) -> Array:
-    """Copy one array to where it belongs; never an alias, since a step may give its memory away.
-
-    Args:
-      leaf: array, typed key or number.
-      sharding: of the copy.
-    """
+    """Copy one array to where it belongs; never an alias, since a step may give its memory away."""
     if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         data = put(jax.random.key_data(leaf), NamedSharding(sharding.mesh, PartitionSpec()))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))

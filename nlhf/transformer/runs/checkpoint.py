@@ -137,7 +137,6 @@ def save(
     The digests are of the values in memory now; what is written afterwards may be donated or changed.
 
     Args:
-      store: an open store.
       step: whole, >= 0, above every step in the store.
       state: arrays, PRNG keys and numbers, nested; all finite.
       metrics: for ``best``.
@@ -238,7 +237,6 @@ def resume(store: Store, template: Any) -> Resumed | None:
     """Load the newest checkpoint that is intact, and move damaged newer ones out of the way.
 
     Args:
-      store: an open store.
       template: a state of the same structure: arrays, or ``jax.ShapeDtypeStruct`` with shardings. Leaves come
         back with its shardings, which may be of another mesh than the saved ones.
 

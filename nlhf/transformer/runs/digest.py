@@ -81,9 +81,6 @@ def gather(leaf: Any) -> np.ndarray:
 def leaf_digest(leaf: Any) -> str:
     """Return the SHA-256 of a leaf: dtype and shape as text, then the bytes in C order, little-endian.
 
-    Args:
-      leaf: an array or a number.
-
     Raises:
       InputError: if the dtype has no bytes of its own, such as Python objects.
     """
@@ -140,7 +137,6 @@ def write_record(path: pathlib.Path, record: Mapping[str, Any]) -> None:
     """Write a record with its own SHA-256, atomically.
 
     Args:
-      path: the file.
       record: what JSON can hold, without NaN.
 
     Raises:

@@ -61,7 +61,6 @@ def check_finite(tree: Any, step: int, what: str = "state") -> None:
 
     Args:
       tree: arrays or Python numbers, nested; global arrays of several processes too (then all must call).
-      step: for the message.
       what: how the message calls the tree.
 
     Raises:

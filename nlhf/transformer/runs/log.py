@@ -144,9 +144,6 @@ class Metrics:
 def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the lines of a log as they were written; a torn last line, of a run still writing, is left out.
 
-    Args:
-      path: a file of ``Lines``.
-
     Raises:
       InputError: if there is no such file, or another line is not one of ours.
     """

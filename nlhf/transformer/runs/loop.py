@@ -97,7 +97,6 @@ def run_steps(
       tensorboard: whether to write its files as well.
       layout: of the devices; where it is not that of the checkpoint, bits may differ from there on, which is
         told.
-      messages: whom to tell.
 
     Returns:
       How it ended.

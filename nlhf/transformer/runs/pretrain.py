@@ -58,8 +58,6 @@ def step(
     Args:
       model: parameters and their optimiser's state; its memory is given away.
       batch: ``[B]``.
-      config: of the model.
-      optimiser: an optax transformation.
     """
 
     def loss(params: Any) -> Array:
@@ -87,7 +85,6 @@ def pretrain(
 
     Args:
       params: of the model; not changed.
-      config: of the model.
       texts: ``[N]`` as ``encode_texts`` makes them.
       num_steps: >= 1.
       batch: texts a step.

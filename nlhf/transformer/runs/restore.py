@@ -7,7 +7,6 @@ wraps every failure in one error that names no reason.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import math
@@ -97,7 +96,6 @@ def read(
     """Load a checkpoint without touching the store, which another process may be writing.
 
     Args:
-      folder: of the store.
       template: as in ``resume``.
       step: which one; None is the newest that is intact.
       partial: whether the template may be a part of the state, by the paths of its leaves.
@@ -111,16 +109,6 @@ def read(
         what = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         raise InputError(f"{path}: has {what}; train first, or name another run")
     return found
-
-
-def best_step(folder: str | os.PathLike[str], best: Best) -> int | None:
-    """Return the step whose metric was best among those in a store (of equals the newest), or None."""
-    path = pathlib.Path(folder).absolute()
-    scores: dict[int, float | None] = {}
-    for step in find_steps(path):
-        with contextlib.suppress(DamagedError):
-            scores[step] = digest.read_record(record_path(path, step), step)["metrics"].get(best.metric)
-    return next(iter(best_steps(best._replace(number=1), scores)), None)
 
 
 def best_steps(best: Best | None, scores: Mapping[int, float | None]) -> list[int]:

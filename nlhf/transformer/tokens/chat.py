@@ -23,8 +23,6 @@ def plain(tokenizer: Tokenizer, prompt: Any, answer: Any = None) -> list[int]:
     A conversation is written as ``"\n\nHuman: ...\n\nAssistant:"``, its answer after a space.
 
     Args:
-      tokenizer: of the model.
-      prompt: text, or messages.
       answer: text, or a list of one message.
     """
     if answer is None:
@@ -116,7 +114,6 @@ def find_template(name: str, tokenizer: Tokenizer) -> Template:
 
     Args:
       name: a name in ``TEMPLATES``, or ``auto``.
-      tokenizer: of the model.
 
     Raises:
       InputError: if the name is unknown.

@@ -81,9 +81,6 @@ def load_gguf_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
     Tokens that are not normal ones (control, user-defined, unused) are never made of text.
 
-    Args:
-      path: the file.
-
     Raises:
       InputError: if it cannot be read, has no tokenizer, or one of another kind; if gguf is not installed.
     """

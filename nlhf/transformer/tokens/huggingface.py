@@ -29,9 +29,6 @@ def load_tokenizer_json(path: str | os.PathLike[str]) -> Tokenizer:
     ``eos_token_id`` of ``generation_config.json`` or ``config.json``. Truncation, padding and merges dropped
     at random, which such files may ask for, are switched off, and no chat template is looked at.
 
-    Args:
-      path: the file.
-
     Raises:
       InputError: if a file cannot be read, or the tokenizer is of a kind that cannot be.
     """

@@ -100,7 +100,6 @@ def merge(text: str, ids: Mapping[str, int], scores: Sequence[float]) -> list[st
     """Merge the characters of a text into pieces, best score first, the leftmost of equal ones.
 
     Args:
-      text: any.
       ids: id of every piece that may be merged into.
       scores: by id.
 

@@ -61,53 +61,12 @@ def _decode_bytes(ids: Sequence[int], start: bool = True) -> str:
     return b"".join(known).decode("utf-8", "replace")
 
 
-def character_tokenizer(alphabet: str) -> Tokenizer:
-    """Return the tokenizer with one id a character of ``alphabet``, in order, then begin and end.
-
-    Args:
-      alphabet: at least one character, each once.
-
-    Raises:
-      InputError: if it is empty or repeats a character; from ``encode``, at a character outside of it.
-
-    >>> character_tokenizer("abc").encode("cab")
-    [2, 0, 1]
-    """
-    ids = {character: index for index, character in enumerate(alphabet)}
-    if len(ids) != len(alphabet) or not ids:
-        raise InputError(
-            f"the alphabet {alphabet[:40]!r} has {len(alphabet)} characters, {len(ids)} of them distinct; "
-            "give at least one, each once"
-        )
-    size = len(ids)
-
-    def encode(text: str, start: bool = True) -> list[int]:
-        del start
-        strange = next((character for character in text if character not in ids), None)
-        if strange is not None:
-            raise InputError(
-                f"the text holds {strange!r}, which is not in the alphabet {alphabet[:40]!r}; "
-                "use byte_tokenizer()"
-            )
-        return [ids[character] for character in text]
-
-    def decode(tokens: Sequence[int], start: bool = True) -> str:
-        del start
-        known = (token for token in map(int, tokens) if token >= 0 and token not in (size, size + 1))
-        return "".join(alphabet[token] if token < size else ENDLESS for token in known)
-
-    return Tokenizer(
-        encode, decode, size + 2, size, size + 1, {"<begin>": size, "<end>": size + 1}, "characters"
-    )
-
-
 def check_tokenizer(tokenizer: Tokenizer, vocabulary: int) -> Tokenizer:
     """Return the tokenizer if every id it can make has a row in the model's embedding, else raise.
 
     A model with more rows than the tokenizer has ids is usual (padding to a round number).
 
     Args:
-      tokenizer: the tokenizer.
       vocabulary: rows of the embedding.
 
     Raises:

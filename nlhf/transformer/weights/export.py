@@ -34,7 +34,6 @@ def save_model(
 
     Args:
       folder: a new one, or an empty one.
-      params: of the model.
       config: of the model; its switches say which family the folder is of.
       begin: id of the token that starts a text, if any.
       end: id of the token that ends one, if any.
@@ -101,7 +100,6 @@ def to_settings(
     """Return the settings of ``config.json`` for transformers 4 and 5.
 
     Args:
-      config: of the model.
       params: of the model, for their dtype.
       begin: id of the token that starts a text, if any.
       end: id of the token that ends one, if any.

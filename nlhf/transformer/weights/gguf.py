@@ -40,10 +40,6 @@ LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 def read_gguf(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[Source, ModelConfig]:
     """Read the header of a GGUF file.
 
-    Args:
-      path: of the file.
-      dtype: of the computation.
-
     Returns:
       The tensors, read and dequantised when asked for, and the configuration.
 

@@ -44,7 +44,6 @@ def read_huggingface(folder: pathlib.Path, dtype: str = "float32") -> tuple[Sour
     Args:
       folder: with ``config.json`` and ``model.safetensors``, or the shards that
         ``model.safetensors.index.json`` names.
-      dtype: of the computation.
 
     Returns:
       The tensors, read when asked for, and the configuration.
@@ -59,9 +58,6 @@ def read_huggingface(folder: pathlib.Path, dtype: str = "float32") -> tuple[Sour
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Read an object from a JSON file.
-
-    Args:
-      path: of the file.
 
     Raises:
       InputError: if it cannot be read or holds no object.
@@ -85,7 +81,6 @@ def model_config(settings: Mapping[str, Any], path: str, dtype: str = "float32")
     Args:
       settings: as the file has them.
       path: what messages call the file.
-      dtype: of the computation.
 
     Raises:
       InputError: if a setting is missing, no number, or asks for what is not computed here.

@@ -41,11 +41,7 @@ class Source(NamedTuple):
 
 
 def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of one layer's tensors in a file, by the end of their names.
-
-    Args:
-      config: of the model.
-    """
+    """Return the shapes of one layer's tensors in a file, by the end of their names."""
     width, hidden = config.width, config.hidden
     query, key = config.heads * config.head_width, config.kv_heads * config.head_width
     shapes: dict[str, tuple[int, ...]] = {
@@ -67,11 +63,7 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def expected_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every tensor of a model with its shape, as a file has it, one at a time.
-
-    Args:
-      config: of the model.
-    """
+    """Every tensor of a model with its shape, as a file has it, one at a time."""
     yield EMBEDDING, (config.vocabulary, config.width)
     for layer in range(config.layers):
         for name, shape in layer_shapes(config).items():
@@ -83,10 +75,6 @@ def expected_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]
 
 def check_tensors(source: Source, config: ModelConfig) -> None:
     """Check that a checkpoint holds the tensors of a model, without reading any.
-
-    Args:
-      source: the checkpoint.
-      config: of the model.
 
     Raises:
       InputError: names the first tensor that is missing, has another shape or is not expected, with the
@@ -129,10 +117,6 @@ def _check_tied(source: Source, shape: tuple[int, ...] | None, config: ModelConf
 
 def assemble(source: Source, config: ModelConfig) -> dict[str, Any]:
     """Read a checkpoint into our parameters, float32 (float64 where the computation is).
-
-    Args:
-      source: the checkpoint.
-      config: of the model.
 
     Returns:
       The nested dictionary of arrays that ``model.py`` describes.
@@ -233,7 +217,6 @@ def take_apart(params: Any, config: ModelConfig) -> dict[str, np.ndarray]:
 
     Args:
       params: the nested dictionary of arrays that ``model.py`` describes.
-      config: of the model.
 
     Raises:
       InputError: if an array is missing or has another shape than the configuration says.

@@ -35,10 +35,6 @@ def read_llama2c(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[
     embedding), context; then float32 arrays, each for all layers at once, of which the last two (rotary
     tables) are not used. Base 10000 and ε = 1e-5 are the format's.
 
-    Args:
-      path: of the file.
-      dtype: of the computation.
-
     Returns:
       The tensors, read when asked for, and the configuration.
 

@@ -79,9 +79,6 @@ def load_model(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[di
 def check_known(path: str | os.PathLike[str]) -> bool:
     """Compare a file with the published one of its name and size, if there is one.
 
-    Args:
-      path: of the file.
-
     Returns:
       Whether it is that file; False where none of its name and size is known, too.
 

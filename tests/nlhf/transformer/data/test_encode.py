@@ -8,10 +8,10 @@ import pytest
 
 from nlhf.datasets import check_labels
 from nlhf.errors import InputError
-from nlhf.transformer.data.encode import bucket, encode_comparisons, encode_prompts, pad_left, pad_right, trim
+from nlhf.transformer.data.encode import encode_comparisons, encode_prompts, pad_left, pad_right
 from nlhf.transformer.data.files import load
 from nlhf.transformer.data.rows import check_prompt
-from nlhf.transformer.responses import Responses, check_responses
+from nlhf.transformer.responses import check_responses
 from nlhf.transformer.tokens.chat import chatml, plain
 from nlhf.transformer.tokens.llama2c import load_llama2c
 from nlhf.transformer.tokens.tokenizer import byte_tokenizer
@@ -160,21 +160,6 @@ def test_padding():
     assert pad_left([[1], [2, 3]], 2).tolist() == [[-1, 1], [2, 3]]
     assert pad_right([[1], [2, 3]], 2).tolist() == [[1, -1], [2, 3]]
     assert pad_left([], 3).shape == (0, 3)
-
-
-def test_buckets_are_few_and_waste_at_most_a_third():
-    sizes = [bucket(length) for length in range(16, 4097)]
-    assert len(set(sizes)) == 17
-    assert all(length <= size < length * 1.5 for length, size in zip(range(16, 4097), sizes, strict=True))
-
-
-def test_a_batch_is_trimmed_to_buckets_without_loss():
-    prompt, tokens = pad_left([[1] * 20, [2]], 100), pad_right([[3], [4] * 40], 44)
-    short = trim(Responses(prompt, tokens, np.zeros(2, np.float32)))
-    assert short.prompt.shape == (2, 24)
-    assert short.tokens.shape == (2, 44)
-    assert (short.prompt >= 0).sum() == 21
-    assert (short.tokens >= 0).sum() == 41
 
 
 def test_story_prompts_as_tokens_of_the_story_model(shared):

@@ -107,9 +107,6 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert sorted(path.name for path in (tmp_path / "digests").iterdir()) == [
         f"{n}.json" for n in (2, 4, 6, 7)
     ]
-    assert restore.best_step(tmp_path, best) == 4
-    assert restore.best_step(tmp_path, checkpoint.Best("win", largest=False)) == 6
-    assert restore.best_step(tmp_path, checkpoint.Best("other")) is None
 
 
 def test_a_step_is_saved_once(tmp_path):

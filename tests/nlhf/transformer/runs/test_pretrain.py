@@ -10,7 +10,7 @@ from nlhf.transformer.model import decoder, likelihood
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.responses import length
 from nlhf.transformer.runs.pretrain import encode_texts, pretrain
-from nlhf.transformer.tokens.tokenizer import byte_tokenizer, character_tokenizer
+from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
 CONFIG = ModelConfig(
     vocabulary=258, width=16, layers=1, heads=2, kv_heads=1, head_width=8, hidden=24, context=32
@@ -28,7 +28,7 @@ def test_texts_begin_and_end():
     assert texts.tokens.tolist() == [[97, 98, 257, -1], [97, 98, 99, 100]]
     with pytest.raises(InputError, match="0 texts"):
         encode_texts([], byte_tokenizer(), 4)
-    silent = character_tokenizer("ab")._replace(end=None)
+    silent = byte_tokenizer()._replace(end=None)
     with pytest.raises(InputError, match="ends with None"):
         encode_texts(["ab"], silent, 4)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlhf.errors import InputError
-from nlhf.transformer.tokens.tokenizer import byte_tokenizer, character_tokenizer, check_tokenizer
+from nlhf.transformer.tokens.tokenizer import byte_tokenizer, check_tokenizer
 
 BYTES = byte_tokenizer()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -32,20 +32,6 @@ def test_no_text_becomes_a_control_id():
 def test_a_lone_surrogate_is_no_text():
     with pytest.raises(InputError, match=r"lone surrogate.*at character 1"):
         BYTES.encode("a\ud800")
-
-
-def test_characters_are_numbered_in_order():
-    letters = character_tokenizer("abc")
-    assert (letters.vocabulary, letters.begin, letters.end) == (5, 3, 4)
-    assert letters.decode([3, *letters.encode("cab"), 4, -1, 7]) == "cab\ufffd"
-    with pytest.raises(InputError, match="holds 'd'"):
-        letters.encode("abd")
-
-
-@pytest.mark.parametrize("alphabet", ["", "aba"])
-def test_an_alphabet_has_every_character_once(alphabet):
-    with pytest.raises(InputError, match="give at least one, each once"):
-        character_tokenizer(alphabet)
 
 
 def test_a_model_may_have_spare_rows_but_not_too_few():
