@@ -177,7 +177,7 @@ def _fit(
             key=jax.random.fold_in(key, index),
             slice_rows=settings.slice_rows,
         )
-        # optax mixes integer counts with floats, which strict promotion (our tests) refuses
+        # optax multiplies integer counts by floats: an error where a user has set strict promotion
         with jax.numpy_dtype_promotion("standard"):
             moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
         return Trained(optax.apply_updates(policy.parameters, moves), state)

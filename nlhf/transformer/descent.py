@@ -67,7 +67,7 @@ def _cut(batch: Any, size: int) -> Any:
 
 def move(policy: Trained, grads: Any, optimiser: optax.GradientTransformation) -> Trained:
     """One step of the optimiser."""
-    # optax mixes integer counts with floats, which strict promotion (our tests) refuses
+    # optax multiplies integer counts by floats: an error where a user has set strict promotion
     with jax.numpy_dtype_promotion("standard"):
         moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
         return keep(Trained(optax.apply_updates(policy.parameters, moves), state))

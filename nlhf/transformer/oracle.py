@@ -62,7 +62,7 @@ def sampled_oracle(
     Make the oracle of each step from that step's prompts: they are arrays, so nothing compiles twice.
 
     Args:
-      judge: whom to ask; see ``nlhf.transformer.judges``.
+      judge: answers which response is better; see ``nlhf.transformer.judges``.
       prompts: of this step; an array ``[B, P]`` of left-padded ids is numbered from 0.
       num_responses: K >= 2 of a payoff.
       length: R, tokens a response at most.

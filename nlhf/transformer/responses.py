@@ -69,7 +69,7 @@ def readable(*arrays: Any) -> bool:
 
 
 def check_prompts(prompts: Array, length: int, vocabulary: int, context: int) -> None:
-    """Raise unless a model can go on from these prompts.
+    """Raise unless a model can continue these prompts.
 
     Args:
       prompts: ``[B, P]`` ids; unreadable ones pass unchecked, except for their shape.

@@ -71,7 +71,7 @@ def transformer_space(
     ``on_policy`` form be used, where the k-th step re-weights them by ``softmax_k(log π - log sampler)``.
 
     Args:
-      optimiser: an optax transformation: schedule, clipping and all. Make it once: another one compiles anew.
+      optimiser: an optax transformation: schedule, clipping and all. Make it once: a new one compiles again.
       num_updates: k >= 1.
       rows: prompts (or comparisons) whose gradient is taken at a time, a divisor of the batch; ``None`` all.
       fit_rows: comparisons drawn for each update of a fit; ``None`` takes all that are remembered.

@@ -101,8 +101,8 @@ def read(
       Rows as ``check`` returns them.
 
     Raises:
-      InputError: if the file cannot be read; naming the line, the field, the rule and the mend, if a row is
-        bad; if more rows are bad than ``skip_bad`` allows.
+      InputError: if the file cannot be read; naming the line, the field, the rule and the remedy, if a
+        row is bad; if more rows are bad than ``skip_bad`` allows.
     """
     skip_bad = float(check_number("skip_bad", skip_bad, high=1.0))
     report = Report() if report is None else report

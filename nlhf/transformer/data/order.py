@@ -1,4 +1,4 @@
-"""The order in which a run visits its data: shuffled anew every epoch, a function of seed and position alone.
+"""The order in which a run visits its data: shuffled every epoch, a function of seed and position alone.
 
 No iterator and no state: where a run stands is one number, the examples drawn so far, so a run that resumes
 there draws what it would have drawn.

@@ -28,8 +28,8 @@ MESSAGES = '[{"role": "user", "content": "..."}]'
 class RowError(InputError):
     """A row that breaks a rule; ``reason`` names the rule without the values, so that rows can be counted."""
 
-    def __init__(self, reason: str, detail: str = "", mend: str = "") -> None:
-        super().__init__(f"{reason}{detail and ' (' + detail + ')'}{mend and '; ' + mend}")
+    def __init__(self, reason: str, detail: str = "", remedy: str = "") -> None:
+        super().__init__(f"{reason}{detail and ' (' + detail + ')'}{remedy and '; ' + remedy}")
         self.reason = reason
 
 
@@ -46,7 +46,7 @@ def check_preference(row: Any, *, empty_prompt: bool = False) -> Row:
       hold one assistant turn; p in [0, 1], 1 where none is given; id a text, empty where none is given.
 
     Raises:
-      RowError: naming the field, the rule and the mend.
+      RowError: naming the field, the rule and the remedy.
 
     >>> check_preference({"chosen": "Two and two is four.", "rejected": "Two and two is five."})["rejected"]
     ' five.'
@@ -90,7 +90,7 @@ def check_prompt(row: Any, *, empty_prompt: bool = False) -> Row:
       ``{"prompt", "id"}``.
 
     Raises:
-      RowError: naming the field, the rule and the mend.
+      RowError: naming the field, the rule and the remedy.
     """
     row = _mapping({"prompt": row} if isinstance(row, str | bytes) else row)
     if row.get("prompt") is None and row.get("chosen") is not None and row.get("rejected") is not None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf import losses
-from nlhf.base import Comparisons, Static
+from nlhf.base import Comparisons
 from nlhf.transformer.judges import trunk
 from nlhf.transformer.judges.protocol import Judge, from_logit
 from nlhf.transformer.model.config import ModelConfig
@@ -63,24 +63,23 @@ def judge(params: Parameters, config: ModelConfig) -> Judge:
     Args:
       params: as ``init`` makes them.
     """
-    return Judge(Partial(_same), Partial(_compare, Static((config,)), params))
+    return Judge(Partial(_same), Partial(_compare, config, params))
 
 
 def _same(responses: Responses) -> Responses:
     return responses
 
 
-def _compare(settings: Static, params: Parameters, first: Responses, second: Responses) -> Array:
-    return from_logit(logit(params, settings[0], first, second))
+def _compare(config: ModelConfig, params: Parameters, first: Responses, second: Responses) -> Array:
+    return from_logit(logit(params, config, first, second))
 
 
 def loss(config: ModelConfig) -> Any:
     """Return ``loss(params, comparisons)``: ``Σ weight (-p log P - (1 - p) log(1 - P))``, p the labels."""
-    return Partial(_loss, Static((config,)))
+    return Partial(_loss, config)
 
 
-def _loss(settings: Static, params: Parameters, comparisons: Comparisons) -> Array:
-    config = settings[0]
+def _loss(config: ModelConfig, params: Parameters, comparisons: Comparisons) -> Array:
     rows = _rows(config, comparisons.first, comparisons.second)
     forth, back = jnp.split(trunk.read(params, trunk.reader_config(config, num_new=1), *rows), 2)
     label = comparisons.prefer_first.astype(forth.dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from nlhf import losses
-from nlhf.base import Comparisons, Static
+from nlhf.base import Comparisons
 from nlhf.transformer.judges import trunk
 from nlhf.transformer.judges.protocol import Judge, from_logit
 from nlhf.transformer.model.config import ModelConfig
@@ -52,11 +52,11 @@ def judge(params: Parameters, config: ModelConfig) -> Judge:
     Args:
       params: as ``init`` makes them.
     """
-    return Judge(Partial(_describe, Static((config,)), params), Partial(_compare))
+    return Judge(Partial(_describe, config, params), Partial(_compare))
 
 
-def _describe(settings: Static, params: Parameters, responses: Responses) -> Array:
-    return reward(params, settings[0], responses)
+def _describe(config: ModelConfig, params: Parameters, responses: Responses) -> Array:
+    return reward(params, config, responses)
 
 
 def _compare(first: Array, second: Array) -> Array:
@@ -65,12 +65,12 @@ def _compare(first: Array, second: Array) -> Array:
 
 def loss(config: ModelConfig) -> Any:
     """Return ``loss(params, comparisons)``, the sum of ``weight losses.logistic(r(y), r(y'), label)``."""
-    return Partial(_loss, Static((config,)))
+    return Partial(_loss, config)
 
 
-def _loss(settings: Static, params: Parameters, comparisons: Comparisons) -> Array:
+def _loss(config: ModelConfig, params: Parameters, comparisons: Comparisons) -> Array:
     both = jax.tree.map(lambda *sides: jnp.concatenate(sides), comparisons.first, comparisons.second)
-    first, second = jnp.split(trunk.read(params, trunk.reader_config(settings[0]), *_rows(both)), 2)
+    first, second = jnp.split(trunk.read(params, trunk.reader_config(config), *_rows(both)), 2)
     label = comparisons.prefer_first.astype(first.dtype)
     each = losses.logistic(first, second, label, beta=1.0)
     return jnp.sum(comparisons.weight.astype(each.dtype) * each)

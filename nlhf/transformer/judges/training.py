@@ -26,7 +26,7 @@ def start(params: Any, optimiser: optax.GradientTransformation) -> Trained:
     """Return a judge that is about to be trained.
 
     Args:
-      optimiser: an optax transformation; make it once, another one compiles anew.
+      optimiser: an optax transformation; make it once: a new one compiles again.
     """
     return Trained(params, optimiser.init(params))
 

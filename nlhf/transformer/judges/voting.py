@@ -84,7 +84,7 @@ def check_weights(names: Sequence[str], weights: Sequence[float] | np.ndarray) -
         row = int(wrong.argmax())
         raise InputError(
             f"the weight of {names[row]} is {values[row]:g}, but it must be a finite number >= 0; "
-            "leave a judge out that shall not count"
+            "leave out a judge that should not count"
         )
     if not values.any():
         raise InputError("all weights of the judges are 0, but one at least must count; give weights > 0")

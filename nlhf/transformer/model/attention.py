@@ -1,4 +1,4 @@
-"""Who sees whom: a prompt sees itself, a response sees its prompt and itself; no padding is seen.
+"""What attends to what: a prompt sees itself, a response its prompt and itself; padding is never seen.
 
 Heads are laid out ``[B, S, KV, G, Dh]`` (G query heads to a key head); keys and values come as
 ``[B, S, KV, Dh]`` and are kept as ``[B, KV, S, Dh]``. Scores are taken in float32 at least.
@@ -79,7 +79,7 @@ def prompt_context(config: ModelConfig, tokens: Array) -> Context:
 
 
 def branch_context(config: ModelConfig, prompt: Array, tokens: Array) -> Context:
-    """Context of rows of one prompt and K responses, which all go on from its last position.
+    """Context of rows of one prompt and K responses, whose positions all continue from its last.
 
     Args:
       prompt: ``[B, P]`` ids.
@@ -238,7 +238,7 @@ def attend_step(
 ) -> tuple[Array, Cache]:
     """Attention of one new token of each response to the prompt and to the tokens before it and itself.
 
-    A response that has ended goes on being computed; nothing reads what it says.
+    A response that has ended is still computed; nothing reads the result.
 
     Args:
       context: as ``step_context`` makes it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from nlhf.base import check_number, check_whole
@@ -13,6 +14,7 @@ from nlhf.errors import InputError, unknown
 DTYPES = ("float32", "bfloat16", "float64")
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Sizes and switches of a model; hashable, so that jit takes it as structure.

@@ -49,7 +49,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, cache: Any, context: Any) -> tuple[Array, Any]:
-        """Map ``[B, S, D]`` and this layer's cache to both anew."""
+        """Return the layer's output ``[B, S, D]`` and its new cache."""
         c = self.config
         dtype = jnp.dtype(c.dtype)
         projection = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
@@ -95,8 +95,8 @@ class Decoder(nn.Module):
         if not c.tied:
             self.param("head", nn.initializers.lecun_normal(), (c.width, c.vocabulary))
         x = embed(embedding, c, tokens)
-        # products with weights are kept for the backward pass; all else is made anew, which is faster than
-        # to store and fetch it
+        # products with weights are kept for the backward pass; everything else is computed again, which is
+        # faster than storing and loading it
         policy = None if c.remat else jax.checkpoint_policies.save_only_these_names(KEPT)
         layers = nn.scan(
             nn.remat(Block, prevent_cse=False, policy=policy),

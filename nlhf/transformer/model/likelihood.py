@@ -71,7 +71,7 @@ def token_log_prob(
             split = split.reshape(parts, chunks, size, *leaf.shape[1:]).swapaxes(0, 1)
             return constrain(split, None, "rows")
 
-        # logits are made anew going back
+        # the backward pass computes the logits again
         found = jax.lax.map(jax.checkpoint(part), jax.tree.map(beside, (states, picked)))
         values = found.swapaxes(0, 1).reshape(parts, chunks * size)[:, :rows]
     return jnp.where(tokens >= 0, values.reshape(shape), jnp.zeros((), values.dtype))
@@ -94,7 +94,7 @@ def mixture_logits(
     if len(scores) == 1:
         return scores[0]
     dtype = accumulation_dtype(config.dtype)
-    # each is normalised by itself first only in so far as a constant a position is not: it cancels
+    # no need to normalise each first: that subtracts a constant at each position, which cancels
     return sum(
         (jnp.asarray(weight, dtype) * score for weight, score in zip(weights, scores, strict=True)),
         start=jnp.zeros((), dtype),

@@ -109,7 +109,7 @@ def _sample(
     shape = (prompt.shape[0], num_responses)
     uniform = uniforms(key, *shape, length)
     weights = [weight for _, weight in components]
-    # what the loop reads again and again is brought into the form that it is read in, once
+    # cast, unstack and transpose once, before the loop: it reads these arrays at every token
     models = [jax.tree.map(lambda leaf: leaf.astype(config.dtype), params) for params, _ in components]
     layers = [decoder.by_layer(params, config) for params in models]
     heads = [{"head": params["embedding"].T if config.tied else params["head"]} for params in models]

@@ -181,7 +181,7 @@ def share(mesh: Mesh) -> tuple[int, int]:
     """Which part of the rows of a batch this process feeds, and into how many parts processes split them.
 
     They go to ``order.indices(process=, num_processes=)``. Processes whose devices differ in ``tensor`` alone
-    feed the same part, hence these are not always the process's own index and the number of processes.
+    feed the same part, so these are not always the process's own index and the number of processes.
 
     Raises:
       InputError: if the devices of the processes hold parts of different sizes, or parts that overlap.
@@ -268,7 +268,7 @@ def _named(mesh: Mesh, leaf: Any, logical: Sequence[str | None]) -> NamedShardin
 
 
 def _spec(sizes: Any, shape: tuple[int, ...], logical: Sequence[str | None]) -> PartitionSpec:
-    """In the form that a compiled step returns, lest the next compile again: no size of 1, no tail."""
+    """As a compiled step returns it (no size of 1, no tail), so that the next step does not compile again."""
     axes: list[Any] = []
     for size, name in zip(shape, logical, strict=False):
         split = tuple(axis for axis in RULES.get(name or "", ()) if sizes[axis] > 1)

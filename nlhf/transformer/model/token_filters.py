@@ -81,7 +81,7 @@ def draw(uniform: Array, weights: Array) -> Array:
 
 def _first(uniform: Array, mass: Array) -> Array:
     """First index of positive mass where the cumulative sum exceeds ``uniform`` times the total."""
-    # a parallel cumulative sum need not be monotone in its last bit: hence the maximum, and ``some``
+    # a parallel cumulative sum need not be monotone in its last bit, hence the maximum and ``some``
     some = mass > 0
     total = jnp.where(some, jnp.cumsum(mass, axis=-1), jnp.zeros_like(mass))
     target = uniform.astype(mass.dtype)[..., None] * total.max(-1, keepdims=True)

@@ -67,7 +67,7 @@ class Store:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
             close(self)
-        else:  # the first error is the one to tell
+        else:  # the first error is the one to report
             with contextlib.suppress(Exception):
                 close(self)
 
@@ -313,7 +313,7 @@ def _quarantine(folder: pathlib.Path, step: int) -> None:
 
 
 def _not_saved(store: Store, step: int, error: BaseException) -> InputError:
-    """Remove what was half-written, open the writer anew (its list may name the failed step), say why."""
+    """Remove what was half-written, reopen the writer (its list may name the failed step), say why."""
     store.pending = None
     with contextlib.suppress(Exception):
         store.checkpointer.close()

@@ -78,7 +78,7 @@ def start(
 def together() -> Iterator[None]:
     """Within ``with``: where another process of the run is gone, this one ends with a line that says so.
 
-    Its exit code is 1, and nothing after the step is done: a process alone can neither go on nor save, and
+    Its exit code is 1, and nothing after the step is done: a process alone can neither continue nor save, and
     the runtime is about to abort it.
     """
     try:
@@ -91,7 +91,7 @@ def together() -> Iterator[None]:
             raise
         _end(
             f"process {jax.process_index()}: another of the {jax.process_count()} processes has ended, so "
-            "this one ends; give the same commands again to go on from the last checkpoint",
+            "this one ends; give the same commands again to resume from the last checkpoint",
             1,
         )
 

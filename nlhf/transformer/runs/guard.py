@@ -1,4 +1,4 @@
-"""What must never reach the disk, and what a run should be told in time: NaN, infinities, divergence."""
+"""Checks of a run: NaN and infinities, which must never be saved, and warnings of a loss that diverges."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Watch(NamedTuple):
 
     Attributes:
       best: smallest loss so far; infinity before the first.
-      told: the kinds of warning that stand, so that each is given once until it has passed.
+      active: the kinds of warning whose condition holds; each is given once, until it has passed.
     """
 
     best: float = math.inf
-    told: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
 
 
 def leaf_path(path: Any) -> str:
@@ -119,7 +119,7 @@ def watch_divergence(
         found["loss"] = f"the loss is {loss:.3g}, more than {factor:g} times its best {watch.best:.3g}"
     if not divergence <= limit:
         found["divergence"] = f"the KL to the reference is {divergence:.3g} nats, above the limit {limit:g}"
-    new = tuple(text for kind, text in found.items() if kind not in watch.told)
+    new = tuple(text for kind, text in found.items() if kind not in watch.active)
     return Watch(best, tuple(found)), new
 
 

@@ -35,7 +35,7 @@ class Lines:
 
         Args:
           path: made if absent.
-          resumed: the step of the checkpoint that the run goes on from; None starts anew and keeps nothing.
+          resumed: the step of the checkpoint that the run resumes from; None starts over and keeps no line.
 
         Raises:
           InputError: if the file cannot be written, or a line before its last is not one of ours.
@@ -92,7 +92,7 @@ class Metrics:
 
         Args:
           folder: exists.
-          resumed: the step of the checkpoint that the run goes on from; None starts anew.
+          resumed: the step of the checkpoint that the run resumes from; None starts over.
           tensorboard: whether to write ``tensorboard/`` too.
 
         Raises:
@@ -171,7 +171,7 @@ def _kept(path: pathlib.Path, last: int | None) -> tuple[int, int]:
             if torn:
                 raise InputError(
                     f"{path}: line {torn} is not a line of our log, so the rest may not be either; restore a "
-                    "copy, or remove the file to go on without its past"
+                    "copy, or remove the file to continue without its past"
                 )
             found = _line_step(line)
             if found is None or found < step:

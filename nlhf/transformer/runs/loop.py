@@ -56,7 +56,7 @@ class Messages(NamedTuple):
 
 
 def silent() -> Messages:
-    """Tell nobody."""
+    """Return messages that nobody hears."""
     return Messages(lambda text: None, lambda index, values, seconds: None)
 
 
@@ -83,7 +83,7 @@ def run_steps(
     Args:
       folder: of the run; the caller holds its lock. ``None`` keeps everything in memory: nothing is saved,
         and signals have their usual effect.
-      state: at step 0, with the shardings that it shall have.
+      state: at step 0, with its shardings.
       step: ``step(index, state) -> (state, values)``, index from 0; values are numbers to be logged.
       num_steps: of the whole run, all sessions together.
       config: settings that a resumed run must share, what JSON can hold.
@@ -95,8 +95,8 @@ def run_steps(
       position: ``position(steps made)``, examples drawn so far; saved for whoever reads the checkpoint.
       limit: KL to the reference (the value ``kl``) above which a warning is due, nats.
       tensorboard: whether to write its files as well.
-      layout: of the devices; where it is not that of the checkpoint, bits may differ from there on, which is
-        told.
+      layout: of the devices; where it is not that of the checkpoint, bits may differ from there on, and a
+        message says so.
 
     Returns:
       How it ended.

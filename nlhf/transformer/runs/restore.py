@@ -120,7 +120,7 @@ def best_steps(best: Best | None, scores: Mapping[int, float | None]) -> list[in
 
 
 def find_steps(folder: pathlib.Path) -> list[int]:
-    """Return the complete steps on disk, ascending; read anew each time, because Orbax's list is a cache."""
+    """Return the complete steps on disk, ascending; read each time, because Orbax's list is a cache."""
     try:
         return sorted(int(path.name) for path in (folder / STEPS).iterdir() if path.name.isdecimal())
     except OSError:
@@ -199,7 +199,7 @@ def _check_leaves(
     wanted = {name: digest.signature(leaf) for name, leaf in leaves.items()}
     names = sorted(wanted if partial else {*stored, *wanted})
     found = [
-        f"{name}: {_told(stored.get(name))} in the checkpoint, {_told(wanted.get(name))} here"
+        f"{name}: {_described(stored.get(name))} in the checkpoint, {_described(wanted.get(name))} here"
         for name in names
         if stored.get(name) != wanted.get(name)
     ]
@@ -211,7 +211,7 @@ def _check_leaves(
         )
 
 
-def _told(entry: tuple[str, list[int]] | None) -> str:
+def _described(entry: tuple[str, list[int]] | None) -> str:
     return "absent" if entry is None else f"{entry[0]}{entry[1]}"
 
 
@@ -248,8 +248,14 @@ def _load(folder: pathlib.Path, record: Mapping[str, Any], leaves: Mapping[str, 
 
 
 def _settle() -> None:
-    """Silence and collect the tasks that a failed load leaves behind, for each complains when collected."""
-    for _ in range(4):  # some end only once the reads that they started have
+    """Silence and collect the tasks that a failed load leaves behind.
+
+    Orbax 0.12 loads leaves by asyncio tasks and keeps no list of them. Where one fails, the others are
+    dropped, and each prints a trace when it is collected ("Task was destroyed but it is pending", "exception
+    was never retrieved"), long after the failure was handled. They can be found among the collector's objects
+    only, and the flag that asyncio looks at before it prints is private. Nothing else depends on either.
+    """
+    for _ in range(4):  # some tasks end only after the reads that they started
         gc.collect()
         tasks = [
             each for each in gc.get_objects() if isinstance(each, asyncio.Task) and "orbax" in repr(each)

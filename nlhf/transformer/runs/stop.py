@@ -1,4 +1,4 @@
-"""How a run ends before its last step: a signal is a wish to save and end, silence is a reason to abort."""
+"""How a run ends before its last step: a signal asks it to save and end; a step that hangs aborts it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether this process, or any other of the run, was told to end; then all must ask, at one step."""
+        """Whether this or any other process of the run got a signal; all must ask at the same step."""
         here = self.signal != 0
         if jax.process_count() == 1:
             return here

@@ -94,7 +94,7 @@ def load_gguf_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         }
     except Exception as error:  # of many kinds, from NumPy's among them
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as GGUF ({reason}); fetch it again") from None
+        raise InputError(f"{path}: cannot be read as GGUF ({reason}); download it again") from None
     return _gguf_tokenizer(fields, str(path))
 
 

@@ -33,17 +33,22 @@ def load_tokenizer_json(path: str | os.PathLike[str]) -> Tokenizer:
       InputError: if a file cannot be read, or the tokenizer is of a kind that cannot be.
     """
     path = pathlib.Path(path)
-    content = _read_json(path)
+    content = read_json(path)
     settings: dict[str, Any] = {}
     for name in ("config.json", "generation_config.json", "special_tokens_map.json", "tokenizer_config.json"):
         if (path.parent / name).is_file():
             settings |= {
-                key: value for key, value in _read_json(path.parent / name).items() if value is not None
+                key: value for key, value in read_json(path.parent / name).items() if value is not None
             }
     return tokenizer_from_json(content, settings, str(path))
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Read an object from a JSON file.
+
+    Raises:
+      InputError: if it cannot be read or holds no object.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
@@ -51,9 +56,10 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a model") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: is not JSON; fetch it again") from None
+        raise InputError(f"{path}: is not JSON; download it again") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is not a JSON object of less than {LARGEST // 2**20} MiB; fetch it again")
+        limit = f"less than {LARGEST // 2**20} MiB"
+        raise InputError(f"{path}: is not a JSON object of {limit}; download it again")
     return content
 
 
@@ -148,7 +154,7 @@ def _build(content: dict[str, Any], name: str) -> Any:
         return tokenizers.Tokenizer.from_str(json.dumps(content))
     except Exception as error:  # the package raises Exception itself
         raise InputError(
-            f"{name}: is no tokenizer that can be read ({str(error)[:80]}); fetch it again"
+            f"{name}: is no tokenizer that can be read ({str(error)[:80]}); download it again"
         ) from None
 
 

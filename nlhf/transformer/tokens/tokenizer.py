@@ -78,17 +78,17 @@ def check_tokenizer(tokenizer: Tokenizer, vocabulary: int) -> Tokenizer:
     nlhf.errors.InputError: the tokenizer (bytes) has 258 ids, but the model's embedding has 257 rows; \
 give the tokenizer that belongs to this model
     """
-    mend = "give the tokenizer that belongs to this model"
+    remedy = "give the tokenizer that belongs to this model"
     if tokenizer.vocabulary > vocabulary:
         raise InputError(
             f"the tokenizer ({tokenizer.name}) has {tokenizer.vocabulary} ids, but the model's embedding has "
-            f"{vocabulary} rows; {mend}"
+            f"{vocabulary} rows; {remedy}"
         )
     for name, token in {"begin": tokenizer.begin, "end": tokenizer.end, **tokenizer.control}.items():
         if token is not None and not 0 <= token < vocabulary:
             raise InputError(
                 f"the tokenizer ({tokenizer.name}) has the id {token} for {name!r}, but the model's "
-                f"embedding has {vocabulary} rows; {mend}"
+                f"embedding has {vocabulary} rows; {remedy}"
             )
     return tokenizer
 

@@ -50,12 +50,12 @@ def read_gguf(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[Sou
     gguf = extras.load("gguf", f"{path}: a GGUF file")
     with path.open("rb") as stream:
         if stream.read(4) != b"GGUF":
-            raise InputError(f"{path}: does not begin with GGUF; fetch it anew")
+            raise InputError(f"{path}: does not begin with GGUF; download it again")
     # whatever is wrong in a damaged file, the reader meets it as an error of numpy or of Python
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError, TypeError, OSError) as error:
-        raise InputError(f"{path}: is no intact GGUF file ({str(error)[:100]}); fetch it anew") from None
+        raise InputError(f"{path}: is no intact GGUF file ({str(error)[:100]}); download it again") from None
     settings = {
         name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")
     }

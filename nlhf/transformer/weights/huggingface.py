@@ -6,7 +6,6 @@ another says wrong things fluently.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import numpy as np
 
 from nlhf.errors import InputError
 from nlhf.transformer.model.config import ModelConfig
+from nlhf.transformer.tokens.huggingface import read_json
 from nlhf.transformer.weights.layout import Source
 
 FAMILIES = ("llama", "qwen2", "qwen3")  # as model_type says; SmolLM and SmolLM2 are Llamas
@@ -54,25 +54,6 @@ def read_huggingface(folder: pathlib.Path, dtype: str = "float32") -> tuple[Sour
     folder = pathlib.Path(folder)
     config = model_config(read_json(folder / "config.json"), f"{folder / 'config.json'}", dtype)
     return open_tensors(folder), config
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Read an object from a JSON file.
-
-    Raises:
-      InputError: if it cannot be read or holds no object.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: is not there; give a Hugging Face folder with it") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give another folder") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON ({str(error)[:80]}); fetch it anew") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: holds a {type(found).__name__}, not an object; fetch it anew")
-    return found
 
 
 def model_config(settings: Mapping[str, Any], path: str, dtype: str = "float32") -> ModelConfig:
@@ -134,7 +115,7 @@ def _rope_theta(path: str, settings: Mapping[str, Any]) -> float:
     for name in ("rope_parameters", "rope_scaling"):
         rope = settings.get(name) or {}
         if not isinstance(rope, dict):
-            raise InputError(f"{path}: {name} is {str(rope)[:60]!r}, but it must be an object; mend the file")
+            raise InputError(f"{path}: {name} is {str(rope)[:60]!r}, but it must be an object; correct it")
         kind = rope.get("rope_type", rope.get("type"))
         if kind not in (None, "default"):
             _refuse(path, f"the rope type of {name}", kind, "default")
@@ -160,7 +141,7 @@ def _whole(path: str, settings: Mapping[str, Any], name: str, default: Any = ABS
     value = _given(path, settings, name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(
-            f"{path}: {name} is {value!r}, but it must be a positive whole number; mend the file"
+            f"{path}: {name} is {value!r}, but it must be a positive whole number; correct the file"
         )
     return value
 
@@ -168,14 +149,14 @@ def _whole(path: str, settings: Mapping[str, Any], name: str, default: Any = ABS
 def _number(path: str, settings: Mapping[str, Any], name: str, default: Any = ABSENT) -> float:
     value = _given(path, settings, name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e30:
-        raise InputError(f"{path}: {name} is {value!r}, but it must be a positive number; mend the file")
+        raise InputError(f"{path}: {name} is {value!r}, but it must be a positive number; correct the file")
     return float(value)
 
 
 def _boolean(path: str, settings: Mapping[str, Any], name: str, default: bool) -> bool:
     value = _given(path, settings, name, default)
     if not isinstance(value, bool):
-        raise InputError(f"{path}: {name} is {value!r}, but it must be true or false; mend the file")
+        raise InputError(f"{path}: {name} is {value!r}, but it must be true or false; correct the file")
     return value
 
 
@@ -201,7 +182,7 @@ def open_tensors(folder: pathlib.Path) -> Source:
         except FileNotFoundError:
             raise InputError(f"{path}: is not there, but {INDEX} names it; fetch it") from None
         except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{path}: is no intact safetensors file ({error}); fetch it anew") from None
+            raise InputError(f"{path}: is no intact safetensors file ({error}); download it again") from None
         for name in names:
             part = handle.get_slice(name)
             if part.get_dtype() not in FLOATS:
@@ -210,7 +191,7 @@ def open_tensors(folder: pathlib.Path) -> Source:
                     "give weights that are not quantised"
                 )
             if name in handles:
-                raise InputError(f"{path}: tensor {name} is in another shard too; fetch the folder anew")
+                raise InputError(f"{path}: tensor {name} is in another shard too; download the folder again")
             handles[name] = handle
             shapes[name] = tuple(part.get_shape())
 
@@ -234,12 +215,12 @@ def _files(folder: pathlib.Path) -> list[str]:
         raise InputError(f"{folder}: has neither {SINGLE} nor {INDEX}; give a folder with weights")
     table = read_json(folder / INDEX).get("weight_map")
     if not isinstance(table, dict) or not table:
-        raise InputError(f"{folder / INDEX}: has no weight_map; fetch it anew")
+        raise InputError(f"{folder / INDEX}: has no weight_map; download it again")
     files = sorted({str(file) for file in table.values()})
     for file in files:
         if not PLAIN.fullmatch(file):
             raise InputError(
                 f"{folder / INDEX}: names the file {file[:80]!r}, which is no plain name of a safetensors "
-                "file in the same folder; fetch it anew"
+                "file in the same folder; download it again"
             )
     return files

@@ -1,7 +1,7 @@
 """From the tensors of a checkpoint to our parameters and back; the names are those of Hugging Face files.
 
 A file keeps projections apart, ``[out, in]``, a layer at a time; ours are fused, stacked and ``[in, out]``
-(the module docstring of ``model.py`` has the layout). Every tensor's shape is compared with the configuration
+(``model.decoder`` has the layout). Every tensor's shape is compared with the configuration
 before anything is allocated.
 """
 
@@ -119,7 +119,7 @@ def assemble(source: Source, config: ModelConfig) -> dict[str, Any]:
     """Read a checkpoint into our parameters, float32 (float64 where the computation is).
 
     Returns:
-      The nested dictionary of arrays that ``model.py`` describes.
+      The nested dictionary of arrays that ``model.decoder`` describes.
 
     Raises:
       InputError: if tensors are missing, not expected, of another shape or not finite.
@@ -132,7 +132,7 @@ def assemble(source: Source, config: ModelConfig) -> dict[str, Any]:
     def read(name: str) -> np.ndarray:
         tensor = np.asarray(source.read(name)).astype(dtype, copy=False)
         if not np.isfinite(tensor).all():
-            raise InputError(f"{source.path}: tensor {name} holds values that are not finite; fetch it anew")
+            raise InputError(f"{source.path}: tensor {name} holds NaN or infinities; download it again")
         return tensor
 
     c, layers = config, config.layers
@@ -216,7 +216,7 @@ def take_apart(params: Any, config: ModelConfig) -> dict[str, np.ndarray]:
     """Tensors of a Hugging Face file with our parameters, the inverse of ``assemble``.
 
     Args:
-      params: the nested dictionary of arrays that ``model.py`` describes.
+      params: the nested dictionary of arrays that ``model.decoder`` describes.
 
     Raises:
       InputError: if an array is missing or has another shape than the configuration says.

@@ -50,7 +50,7 @@ def read_llama2c(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file of weights") from None
     if len(head) < HEADER.size:
         raise InputError(
-            f"{path}: holds {size} bytes, less than the header of a llama2.c file; fetch it anew"
+            f"{path}: holds {size} bytes, less than the header of a llama2.c file; download it again"
         )
     width, hidden, layers, heads, kv_heads, vocabulary, context = HEADER.unpack(head)
     if width == VERSIONED:
@@ -84,7 +84,7 @@ def read_llama2c(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[
     if size != expected:
         raise InputError(
             f"{path}: holds {size} bytes, but its header ({layers} layers of width {width}, vocabulary "
-            f"{abs(vocabulary)}) asks for {expected}; fetch it anew, or convert it to legacy float32"
+            f"{abs(vocabulary)}) asks for {expected}; download it again, or convert it to legacy float32"
         )
     shapes = layer_shapes(config)
 

@@ -45,7 +45,7 @@ def load_model(path: str | os.PathLike[str], dtype: str = "float32") -> tuple[di
         float32 (float64 for float64), whatever the file has.
 
     Returns:
-      Parameters as ``model.py`` describes them, and the configuration.
+      Parameters as ``model.decoder`` describes them, and the configuration.
 
     Raises:
       InputError: if the file is of a kind that is not read, damaged, or its tensors do not belong together.

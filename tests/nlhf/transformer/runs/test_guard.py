@@ -63,9 +63,9 @@ def test_the_divergence_has_a_limit():
     watch, lines = watch_divergence(watch, 1.0, 13.0, limit=10.0)
     assert lines == ()
     watch, lines = watch_divergence(watch, 1.0, math.nan, limit=10.0)
-    assert watch.told == ("divergence",)
+    assert watch.active == ("divergence",)
     watch, _ = watch_divergence(watch, 1.0, 3.0, limit=10.0)
-    assert watch.told == ()
+    assert watch.active == ()
     assert watch_divergence(watch, 1.0, 11.0, limit=10.0)[1]
 
 

@@ -122,7 +122,7 @@ def test_a_file_of_another_size_is_refused(tmp_path, change):
 def test_a_header_of_huge_numbers_allocates_nothing(tmp_path):
     path = tmp_path / "m.bin"
     path.write_bytes(struct.pack("<7i", 2**30, 2**30, 2**30, 4, 2, 2**30, 2**30) + b"\0" * 100)
-    with pytest.raises(InputError, match="fetch it anew"):
+    with pytest.raises(InputError, match="download it again"):
         load_model(path)
 
 
