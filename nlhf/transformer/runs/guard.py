@@ -41,21 +41,6 @@ def leaf_path(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/") or "value"
 
 
-def finite_leaves(tree: Any) -> Array:
-    """Return for each leaf whether all its entries are finite; integers, booleans and keys always are.
-
-    ``ok_i = all_j |x_ij| < inf``. Pure, so it can stand inside a jitted step.
-
-    Args:
-      tree: arrays or Python numbers, nested.
-
-    Returns:
-      Booleans ``[number of leaves]`` in the order of ``jax.tree.leaves``.
-    """
-    flags = [_is_finite(leaf) for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(flags) if flags else jnp.ones(0, bool)
-
-
 def check_finite(tree: Any, step: int, what: str = "state") -> None:
     """Refuse a tree that holds NaN or an infinity.
 
@@ -130,8 +115,6 @@ def _inexact(leaf: Any) -> bool:
     return bool(jnp.issubdtype(dtype, jnp.inexact))
 
 
-def _is_finite(leaf: Any) -> Array:
-    return jnp.all(jnp.isfinite(jnp.asarray(leaf))) if _inexact(leaf) else jnp.asarray(True)
-
-
-_finite_leaves = jax.jit(finite_leaves)
+@jax.jit
+def _finite_leaves(leaves: list[Any]) -> Array:
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])

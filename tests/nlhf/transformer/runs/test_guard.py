@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nlhf.errors import InputError
-from nlhf.transformer.runs.guard import NonFiniteError, Watch, check_finite, finite_leaves, watch_divergence
+from nlhf.transformer.runs.guard import NonFiniteError, Watch, check_finite, watch_divergence
 
 TREE = {
     "policy": (jnp.ones(3, jnp.bfloat16), np.zeros((2, 2))),
@@ -22,7 +22,6 @@ TREE = {
 def test_a_finite_tree_passes():
     check_finite(TREE, 1)
     check_finite({}, 1)
-    assert np.asarray(finite_leaves(TREE)).tolist() == [True] * 6
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -33,7 +32,6 @@ def test_the_first_bad_leaf_and_the_step_are_named(value):
     with pytest.raises(NonFiniteError, match=r"step 7: state leaf 'policy/1' and 1 more of 4 leaves") as told:
         check_finite(tree, 7)
     assert isinstance(told.value, ArithmeticError)
-    assert np.asarray(finite_leaves(tree)).tolist() == [True, True, True, True, False, False]
 
 
 def test_a_bad_entry_in_half_precision_is_found():

@@ -154,7 +154,7 @@ def change(folder, **tensors):
         (
             "model__norm__weight",
             np.full(32, np.nan, np.float32),
-            "model.norm.weight holds values that are not",
+            "model.norm.weight holds NaN or infinities",
         ),
     ],
 )
