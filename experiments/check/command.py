@@ -21,7 +21,7 @@ from experiments.check.workers import Lanes
 from experiments.output import records, result_folder, text
 from experiments.output.progress import Progress
 from experiments.output.provenance import provenance
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from experiments.check.store import Store
@@ -111,8 +111,9 @@ def select(checks: tuple[Check, ...], algorithm: str | None, claim: str | None) 
       InputError: if there is no such subject or name (with the near matches), or no row has both.
     """
     subjects = tuple(dict.fromkeys(check.subject for check in checks))
-    if algorithm is not None and algorithm not in subjects:
-        raise InputError(text.unknown(algorithm, subjects, "algorithm"))
+    if algorithm is not None and algorithm.replace("-", "_") not in subjects:
+        raise InputError(unknown(algorithm, subjects, "algorithm"))
+    algorithm = None if algorithm is None else algorithm.replace("-", "_")
     if claim is None:
         return tuple(check for check in checks if algorithm in (None, check.subject))
     found = tuple(check for check in checks if check.name == claim)
@@ -187,7 +188,7 @@ def _check_replaceable(folder: pathlib.Path, effort: Effort, whole: bool) -> Non
     if not path.exists():
         if (folder / PAGE).exists():
             raise InputError(
-                f"{folder / PAGE}: is there already, without a {LEDGER}, so no run of ours wrote it; choose "
+                f"{folder / PAGE}: already exists without a {LEDGER}, so nlhf did not write it; choose "
                 "another --out"
             )
         return

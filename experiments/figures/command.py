@@ -24,7 +24,7 @@ from experiments.output import records, result_folder, text
 from experiments.output.progress import Progress
 from experiments.output.provenance import provenance
 from experiments.output.style import STYLE
-from nlhf.errors import InputError
+from nlhf.errors import InputError, unknown
 
 RESULTS = pathlib.Path("results")
 
@@ -63,7 +63,7 @@ def main(command: commands.Reproduce) -> None:
     foreign = "." in command.name and all(part.isidentifier() for part in command.name.split("."))
     name = command.name if foreign else command.name.replace("_", "-")
     if name not in FIGURES and not foreign:
-        raise InputError(text.unknown(result_folder.check_name(name, "figure"), tuple(FIGURES), "figure"))
+        raise InputError(unknown(result_folder.check_name(name, "figure"), tuple(FIGURES), "figure"))
     if command.seeds is not None and command.seeds < 1:
         raise InputError(f"--seeds is {command.seeds}, but a number of seeds is >= 1; give another --seeds")
     default_folder = RESULTS / (f"{name}-quick" if command.quick else name)

@@ -219,7 +219,7 @@ def make_folder(path: pathlib.Path) -> list[pathlib.Path]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{str(path)!r}: the output folder cannot be made ({_reason(error)}); choose another --out"
+            f"{str(path)!r}: the output folder cannot be created ({_reason(error)}); choose another --out"
         ) from None
     return made
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from nlhf.errors import unknown as unknown
-
 MAXIMUM_CELL = 32
 
 

@@ -239,7 +239,7 @@ def _iterate(
     trace = run(method, game, num_steps=steps, every=steps, measures=("exploitability",))
     log_policy = np.asarray(trace.state.policy)
     if not np.isfinite(log_policy).all():
-        raise InputError(f"{name} left the finite numbers within {steps} steps; give a smaller --step-size")
+        raise InputError(f"{name} gave infinities or NaN within {steps} steps; give a smaller --step-size")
     exploitability = float(measure("exploitability", game, trace.state.policy))
     if beta > 0 and exploitability / beta > UNCONVERGED_KL:
         warnings.warn(

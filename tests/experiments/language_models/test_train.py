@@ -299,7 +299,7 @@ def test_foreign_folders_are_left_alone(place):
         train.main(command(place))
     assert os.listdir(place / "run") == ["thesis.tex"]
     (place / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         train.main(command(place, out=place / "file" / "run"))
 
 
