@@ -6,13 +6,15 @@ import json
 import jax
 
 from experiments.commands import Train
-from experiments.language_models.train_state import PolicyPart, TrainState
+from experiments.language_models.source import PolicyPart
+from experiments.language_models.train_data import recorded
 from experiments.output import records
 from nlhf.policies import Trained
 from nlhf.transformer.model import decoder
 from nlhf.transformer.model.config import ModelConfig
 from nlhf.transformer.runs import checkpoint
 from nlhf.transformer.runs.loop import CHECKPOINTS
+from nlhf.transformer.runs.preference import TrainState
 from nlhf.transformer.weights.export import save_model
 
 CONFIG = ModelConfig(
@@ -62,6 +64,11 @@ def command(tmp_path, **changes):
         "out": tmp_path / "run",
     }
     return Train(**{**settings, **changes})
+
+
+def data_settings(asked):
+    """Return how the rows of a command are read."""
+    return recorded(records.encode(asked))
 
 
 def write_run(folder, place, params, **changes):

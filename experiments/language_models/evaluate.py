@@ -201,15 +201,15 @@ def _load(runs: Sequence[pathlib.Path]) -> tuple[list[Any], Base]:
 
 def _prompts(command: Evaluate, names: Sequence[str], base: Base) -> tuple[np.ndarray, dict[str, int]]:
     """Prompts ``[B, P]`` that the first run held out, and how many of them each other run trained on."""
-    from experiments.language_models.sample import held_out_prompts, recorded
-    from experiments.language_models.train_data import load_data, num_common
+    from experiments.language_models.sample import held_out_prompts
+    from experiments.language_models.train_data import load_data, num_common, recorded
 
     held_out = held_out_prompts(command.runs[0], base)[: command.prompts]
     if len(held_out) < command.prompts:
         _say(f"the first run held out {len(held_out)} prompts, fewer than --prompts {command.prompts}")
     seen = {}
     for name, run in zip(names, command.runs, strict=True):
-        data = load_data(recorded(run), base, lambda line: None).train
+        data = load_data(recorded(read_run(run)["settings"]), base).train
         if common := num_common(held_out, data):
             seen[name] = common
             _say(f"{run} trained on {common} of the {len(held_out)} prompts: its win rates may flatter it")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
-from typing import Any
 
 import numpy as np
 
-from experiments.commands import Sample, Train
+from experiments.commands import Sample
 from experiments.language_models.source import Base, is_run, load_base, load_policy, read_run
 from nlhf.base import check_number, check_whole
 from nlhf.errors import InputError
@@ -56,7 +55,7 @@ def main(command: Sample) -> None:
 def _pretrained(path: pathlib.Path) -> Base:
     from nlhf.transformer.tokens.chat import ending
 
-    base = load_base(None, path, None, "float32", False, 0, _say)
+    base = load_base(None, path, _say)
     return base._replace(tokenizer=ending("auto", base.tokenizer))
 
 
@@ -83,35 +82,9 @@ def held_out_prompts(run: pathlib.Path, base: Base) -> np.ndarray:
     Raises:
       InputError: if its data cannot be read.
     """
-    from experiments.language_models.train_data import load_data, prompts_of
+    from experiments.language_models.train_data import load_data, prompts_of, recorded
 
-    return prompts_of(load_data(recorded(run), base, lambda text: None).held_out)
-
-
-def recorded(run: pathlib.Path) -> Train:
-    """Return the command of a run, as far as its data go.
-
-    Args:
-      run: folder of the run.
-
-    Raises:
-      InputError: if it is no run.
-    """
-    settings: dict[str, Any] = read_run(run)["settings"]
-    data = settings["data"]
-    return Train(
-        model=None if settings["model"] is None else pathlib.Path(settings["model"]),
-        mode=settings["mode"],
-        judge=settings["judge"],
-        data=None if data is None else pathlib.Path(data),
-        prompt_length=settings["prompt_length"],
-        response_length=settings["response_length"],
-        template=settings["template"],
-        truncate=settings["truncate"],
-        skip_bad=settings["skip_bad"],
-        held_out=settings["held_out"],
-        seed=settings["seed"],
-    )
+    return prompts_of(load_data(recorded(read_run(run)["settings"]), base).held_out)
 
 
 def draw(command: Sample, base: Base, prompts: list[list[int]]) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import shutil
@@ -64,6 +63,16 @@ class Base(NamedTuple):
     step: int | None = None
 
 
+class PolicyPart(NamedTuple):
+    """The part of an algorithm's state that all of them have.
+
+    Attributes:
+      policy: the last iterate.
+    """
+
+    policy: Any
+
+
 def read_run(folder: pathlib.Path) -> dict[str, Any]:
     """Read what a run of ``nlhf train`` says of itself.
 
@@ -109,12 +118,10 @@ def is_run(path: pathlib.Path) -> bool:
 def load_base(
     preset: str | None,
     model: pathlib.Path | None,
-    out: pathlib.Path | None,
-    dtype: str,
-    remat: bool,
-    seed: int,
     say: Say,
     *,
+    folder: pathlib.Path | None = None,
+    seed: int = 0,
     step: int | None = None,
     inside: tuple[pathlib.Path, ...] = (),
 ) -> Base:
@@ -123,11 +130,9 @@ def load_base(
     Args:
       preset: name of one, or ``None``.
       model: path of a model or a run, or ``None``.
-      out: folder of the run, for the preset.
-      dtype: of the computation.
-      remat: whether activations are computed again in the backward pass.
-      seed: of the preset's parameters.
       say: is told what takes long.
+      folder: of the run, for the preset.
+      seed: of the preset's parameters.
       step: of which checkpoint, where the model is a run; ``None`` is the newest.
       inside: runs that are being loaded and need this one.
 
@@ -138,17 +143,14 @@ def load_base(
         raise InputError("--preset and --model say where the model comes from; give one of them")
     if model is None:
         assert preset is not None
-        assert out is not None
-        loaded = _preset(preset, out / BASE, seed, say)
-    elif is_run(model):
-        loaded = load_policy(model, step=step, say=say, inside=inside)[0]
-    elif any(model.glob(f".{BASE}.*")) or (model / BASE).is_dir():
+        assert folder is not None
+        return _preset(preset, folder / BASE, seed, say)
+    if is_run(model):
+        return load_policy(model, step=step, say=say, inside=inside)[0]
+    if any(model.glob(f".{BASE}.*")) or (model / BASE).is_dir():
         ready = f", or name its base, {model / BASE}" if (model / BASE).is_dir() else ""
         raise InputError(f"{model}: is a run that has made no step yet; wait for its first checkpoint{ready}")
-    else:
-        loaded = _load(model)
-    config = dataclasses.replace(loaded.config, dtype=dtype, remat=remat)
-    return loaded._replace(config=config)
+    return _load(model)
 
 
 def _load(path: pathlib.Path) -> Base:
@@ -261,11 +263,9 @@ def load_reference(
     base = load_base(
         settings["preset"],
         None if settings["model"] is None else pathlib.Path(settings["model"]),
-        run,
-        "float32",
-        False,
-        settings["seed"],
         say,
+        folder=run,
+        seed=settings["seed"],
         step=record["content"].get("model_step"),
         inside=(*inside, here),
     )
@@ -293,10 +293,11 @@ def load_policy(
     """
     import jax
 
-    from experiments.language_models.train_state import TrainState, trained_template
-    from nlhf.transformer.model.lora import lora
+    from nlhf.policies import Trained
+    from nlhf.transformer.model.lora import init_adapters, lora
     from nlhf.transformer.policy import LanguageModel, weights
     from nlhf.transformer.runs.loop import CHECKPOINTS
+    from nlhf.transformer.runs.preference import TrainState
     from nlhf.transformer.runs.restore import read
 
     record = read_run(run)
@@ -313,7 +314,12 @@ def load_policy(
             raise InputError(f"{changed}, and its adapters fit those of then; put them back")
         say(f"{changed}: its reference is another one now")
     model = LanguageModel(reference.params, reference.config, None if rank is None else lora(rank))
-    template = TrainState(trained_template(jax.random.key(0), model), ())
+    shapes = jax.eval_shape(
+        lambda: (
+            model.params if model.lora is None else init_adapters(jax.random.key(0), model.params, model.lora)
+        )
+    )
+    template = TrainState(PolicyPart(Trained(shapes, ())), ())
     found = read(run / CHECKPOINTS, template, step=step, partial=True)
     for line in found.damaged:
         say(f"{run}: passed over {line}")

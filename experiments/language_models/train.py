@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import pathlib
 import sys
-import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from experiments.commands import Train
-from experiments.language_models.source import ANSWERS, BASE, RUN, load_base, read_run, tree_digest
+from experiments.language_models import run_folder
+from experiments.language_models.report import Report
+from experiments.language_models.source import ANSWERS, RUN, Base, load_base, read_run, tree_digest
 from experiments.output import records
-from experiments.output.lock import LOCK, acquire, release
-from experiments.output.result_folder import make_folder, remove_empty, write_files
+from experiments.output.lock import acquire, release
+from experiments.output.result_folder import make_folder, remove_empty
 from nlhf.errors import InputError
 
-FREE = (
-    "steps",
-    "save_every",
-    "keep",
-    "tensorboard",
-    "out",
-    "mesh",
-    "evaluate_every",
-    "processes",
-    "process",
-    "coordinator",
-)
+if TYPE_CHECKING:
+    from experiments.language_models.train_data import Data
+    from nlhf.method import Method
+    from nlhf.transformer.judges.protocol import Judge
+    from nlhf.transformer.runs.loop import Ended
+    from nlhf.transformer.runs.preference import Placement, TrainState
+
 COUNTS = (
     *("steps", "batch", "prompt_length", "response_length", "updates", "held_out", "evaluate_every"),
     *("save_every", "keep", "rows", "lora", "replay"),
@@ -36,11 +35,11 @@ JUDGE_TAKES_NONE = (  # options of the algorithms and their spaces
     *("updates", "rows", "step_size", "beta", "mixture", "optimism", "replay", "period", "num_inner"),
     *("temperature", "bias", "preferred", "regularisation", "lora"),
 )
-OURS = {RUN, LOCK, BASE, ANSWERS}
+BEFORE = 2**31 - 1  # the index of no step, for the draws of the evaluation before the first
 
 
 def main(command: Train) -> int:
-    """Train, or go on training.
+    """Train, or resume.
 
     Args:
       command: of the run.
@@ -136,58 +135,86 @@ def _range(
         raise InputError(f"--{name.replace('_', '-')} is {value}, but it must be {kind} {bound}")
 
 
-def _train(command: Train, folder: pathlib.Path) -> int:
-    # heavy imports after the lock: a second run on the folder is told at once
-    import jax
+class Asked(NamedTuple):
+    """What a command asks for, its defaults filled in.
 
+    Attributes:
+      command: of the run.
+      method: the algorithm; ``None`` trains a judge.
+      numbers: what the algorithm is made from.
+      settings: the record of the run.
+    """
+
+    command: Train
+    method: Method | None
+    numbers: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def _asked(command: Train, folder: pathlib.Path) -> Asked:
+    """Look for all that is named, before anything slow."""
     from experiments.language_models import settings as lm_settings
-    from experiments.language_models import train_steps
-    from experiments.language_models.train_data import load_data, needs_pairs
-    from experiments.language_models.train_judge import DEFAULT, build_judge, find_judge
-    from nlhf.transformer.judges.protocol import plain_errors
-    from nlhf.transformer.model import sharding
-    from nlhf.transformer.runs.loop import Messages, run_steps
-    from nlhf.transformer.runs.restore import Best
-    from nlhf.transformer.tokens.chat import ending
+    from experiments.language_models.train_data import recorded
+    from experiments.language_models.train_judge import DEFAULT, find_judge
 
-    name, chosen = None, {}
+    method, name, numbers = None, None, {}
     if command.mode == "preference":
-        command = dataclasses.replace(command, judge=command.judge or DEFAULT)
         name = command.algorithm or "egpo"
+        command = dataclasses.replace(command, judge=command.judge or DEFAULT)
     elif command.mode == "sft":
-        command = dataclasses.replace(command, judge="data")
         name = "behaviour_cloning"
+        command = dataclasses.replace(command, judge="data")
     if name is not None:
-        chosen = lm_settings.hyper_parameters(command, name)
-        if not needs_pairs(command):
-            assert command.judge is not None
-            find_judge(command.judge)
+        plan = lm_settings.Plan(command.steps, command.batch, command.judge == "data")
+        method = lm_settings.find_method(name, plan)
+        given = {each: getattr(command, each) for each in lm_settings.NUMBERS}
+        numbers = lm_settings.hyper_parameters(method, plan, given)
+        name = name if ":" in name else method.name
     if command.preset is None and command.model is None:
         command = dataclasses.replace(command, preset="tiny")
     settings = records.encode(dataclasses.replace(command, out=folder))
     for each in ("model", "data"):
         place = getattr(command, each)
         settings[each] = None if place is None else str(place.absolute())
-    settings |= {"algorithm": name, **chosen}
+    settings |= {"algorithm": name, **numbers}
     if command.decay:
         settings["decay_steps"] = command.steps
+    if not recorded(settings).pairs:
+        find_judge(settings["judge"])
+    return Asked(command, method, numbers, settings)
+
+
+def _train(command: Train, folder: pathlib.Path) -> int:
+    # heavy imports after the lock: a second run on the folder is told at once
+    import jax
+
+    from experiments.language_models.train_data import load_data, recorded
+    from nlhf.transformer.judges.protocol import plain_errors
+    from nlhf.transformer.model import sharding
+    from nlhf.transformer.runs.loop import Messages
+    from nlhf.transformer.runs.preference import on_mesh
+    from nlhf.transformer.tokens.chat import ending
+
+    asked = _asked(command, folder)
+    command, settings = asked.command, asked.settings
     if command.process == 0:
-        _check_folder(folder, settings)
+        run_folder.check_folder(folder, settings)
     before = read_run(folder)["content"] if (folder / RUN).exists() else {}
     base = load_base(
         command.preset,
         command.model,
-        folder,
-        command.dtype,
-        command.remat,
-        command.seed,
         _say,
+        folder=folder,
+        seed=command.seed,
         step=before.get("model_step"),
     )
-    base = base._replace(tokenizer=ending(command.template, base.tokenizer))
+    base = base._replace(
+        config=dataclasses.replace(base.config, dtype=command.dtype, remat=command.remat),
+        tokenizer=ending(command.template, base.tokenizer),
+    )
     mesh = sharding.parse_mesh(command.mesh or f"data={jax.device_count()}")
     sharding.check_mesh(mesh, base.config, command.batch)
-    data = load_data(command, base, _say)
+    data = load_data(recorded(settings), base, _say)
     parts = sharding.num_row_parts(mesh)
     for option in ("held_out", "rows"):  # rows that are not split would be computed by every part
         if (getattr(command, option) or 0) % parts:
@@ -195,43 +222,31 @@ def _train(command: Train, folder: pathlib.Path) -> int:
                 f"--{option.replace('_', '-')} is {getattr(command, option)}, but the mesh splits rows into "
                 f"{parts} parts; give a multiple of {parts}"
             )
-    placing = train_steps.Placing(
-        lambda tree: sharding.place(tree, mesh),
-        lambda rows: sharding.place_batch(rows, mesh),
-        sharding.share(mesh),
-    )
-    now = {"model": base.digest, "model_step": base.step, "data": tree_digest(data), "judge": None}
+    answers = folder / ANSWERS if command.process == 0 else None
     with jax.set_mesh(mesh), plain_errors():
-        if name is None:
-            run = train_steps.judge_run(command, base, data, placing)
+        if asked.method is None:
+            run, judge = _judge_run(command, base, data, on_mesh(mesh)), None
         else:
-            judge, traceable = None, True
-            if not needs_pairs(command):
-                assert command.judge is not None
-                judge, traceable = build_judge(
-                    command.judge, base, folder / ANSWERS if command.process == 0 else None
-                )
-                if traceable:
-                    now["judge"] = tree_digest(judge)
-            run = train_steps.preference_run(command, name, chosen, base, data, judge, traceable, placing)
+            run, judge = _policy_run(asked, base, data, on_mesh(mesh), answers)
         if command.process == 0:
-            _check_content(folder, before, now)
-            _write_settings(folder, settings, now)
-        report = _Report(command, name)
+            digests = {"data": tree_digest(data), "judge": None if judge is None else tree_digest(judge)}
+            content = {"model": base.digest, "model_step": base.step, **digests}
+            run_folder.check_content(folder, before, content)
+            run_folder.write_settings(folder, settings, content)
+        size = command.batch * command.response_length
+        report = Report(
+            command.steps, lambda values: size * num_responses(asked.method, command.responses, values), _say
+        )
         try:
-            ended = run_steps(
-                folder,
-                run.state,
-                run.step,
+            ended = run(
+                folder=folder,
                 num_steps=command.steps,
                 config=settings,
-                free=FREE,
+                free=run_folder.FREE,
                 save_every=command.save_every,
                 keep=command.keep,
-                best=Best(*run.best),
                 position=lambda made: made * command.batch,
                 tensorboard=command.tensorboard,
-                start=run.start,
                 layout=" ".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
                 messages=Messages(report.line, report.step),
             )
@@ -246,109 +261,138 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     return ended.code
 
 
-def _check_folder(folder: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Refuse a folder that is not this run's."""
-    from nlhf.transformer.runs.digest import differences
-
-    if (folder / RUN).exists():
-        told = differences(read_run(folder)["settings"], settings, FREE)
-        if told:
-            raise InputError(
-                f"{folder}: is a run with other settings ({'; '.join(told)[:400]}); give those, or another "
-                "--out"
-            )
-        return
-    # what a killed process was about to write is ours too
-    ours = (f".{RUN}.tmp", f".{BASE}.")
-    foreign = sorted(
-        entry.name for entry in folder.iterdir() if entry.name not in OURS and not entry.name.startswith(ours)
-    )
-    if foreign:
-        raise InputError(
-            f"{folder}: holds {foreign[0]} but no {RUN}, so no run of nlhf train; choose another --out"
-        )
-
-
-def _check_content(folder: pathlib.Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to resume with other weights or rows behind the same paths."""
-    names = {"model": "the weights of the base model", "data": "the rows", "judge": "the judge"}
-    changed = [names[each] for each in names if before and before[each] != now[each]]
-    if changed:
-        raise InputError(
-            f"{folder}: since this run began, {' and '.join(changed)} changed; put back what was there, or "
-            "give another --out"
-        )
-
-
-def _write_settings(folder: pathlib.Path, settings: dict[str, Any], content: dict[str, Any]) -> None:
-    """Say what run this is, once all that it needs could be read: a mistake in a command leaves no trace.
-
-    A run that is resumed keeps its record but for the settings that may change; steps that were made stay.
-    """
-    from nlhf.transformer.runs.loop import CHECKPOINTS
-    from nlhf.transformer.runs.restore import find_steps
-
-    record: dict[str, Any] = {"kind": "train", "settings": settings, "content": content}
-    if (folder / RUN).exists():
-        before = read_run(folder)
-        made = max(find_steps(folder / CHECKPOINTS), default=0)
-        free = {name: settings[name] for name in FREE} | {"steps": max(made, settings["steps"])}
-        record = {**before, "settings": {**before["settings"], **free}}
-        if record == before:
-            return
-    write_files(folder, {RUN: (json.dumps(record, indent=2) + "\n").encode()})
-
-
-class _Report:
-    """A bar on a terminal, a line now and then in a log."""
-
-    def __init__(self, command: Train, name: str | None) -> None:
-        self.command, self.name, self.last = command, name, ""
-        self.bar: Any = None
-        self.began = time.monotonic()
-
-    def line(self, text: str) -> None:
-        """Say something worth a line."""
-        if self.bar is not None:
-            self.bar.clear()
-        _say(text)
-
-    def step(self, made: int, values: Any, seconds: float) -> None:
-        """Show how far the run is."""
-        c = self.command
-        tokens = c.batch * c.response_length * num_responses(c, self.name, values) if made else 0
-        shown = {key: f"{value:.3g}" for key, value in values.items() if key not in ("queries", "length")}
-        if shown:
-            self.last = ", ".join(f"{key} {value}" for key, value in shown.items())
-        rate = f"{tokens / max(seconds, 1e-9):.3g} tokens/s" if made else "before training"
-        if sys.stderr is None or not sys.stderr.isatty():
-            if shown or made == c.steps:
-                _say(f"step {made} of {c.steps}: {self.last} ({rate})")
-            return
-        if self.bar is None:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=c.steps, initial=made - 1, file=sys.stderr, dynamic_ncols=True, leave=False)
-        self.bar.update(made - self.bar.n)
-        self.bar.set_postfix_str(f"{self.last} | {rate}")
-
-    def close(self) -> None:
-        """Take the bar off the terminal."""
-        if self.bar is not None:
-            self.bar.close()
-
-
-def num_responses(command: Train, name: str | None, values: Any) -> int:
-    """Return how many responses to a prompt a step draws, or reads where it learns from pairs.
+def build_optimiser(command: Train, projections: int = 1) -> Any:
+    """Make the optimiser of a run.
 
     Args:
       command: of the run.
-      name: of the algorithm; ``None`` trains a judge.
+      projections: of a step, each resuming from the optimiser state of the one before.
+    """
+    from experiments.language_models.settings import optimiser
+
+    made = command.steps * command.updates * projections
+    return optimiser(
+        command.learning_rate, command.clip, warmup=command.warmup, total=made if command.decay else None
+    )
+
+
+def _policy_run(
+    asked: Asked, base: Base, data: Data, placement: Placement, answers: pathlib.Path | None
+) -> tuple[Callable[..., Ended], Judge | None]:
+    """Return what trains a policy, and the judge where that is JAX code, whose weights belong to the run."""
+    import jax
+
+    from experiments.language_models.train_judge import build_judge
+    from nlhf.method import make
+    from nlhf.replay import buffer
+    from nlhf.transformer.model.lora import lora
+    from nlhf.transformer.policy import LanguageModel
+    from nlhf.transformer.responses import empty
+    from nlhf.transformer.runs import preference
+    from nlhf.transformer.runs.restore import Best
+    from nlhf.transformer.space import start, transformer_space
+
+    c, numbers, end = asked.command, dict(asked.numbers), base.tokenizer.end
+    optimiser = build_optimiser(c, numbers.get("num_inner", 1))
+    model = LanguageModel(placement.state(base.params), base.config, None if c.lora is None else lora(c.lora))
+    space = transformer_space(model, optimiser, num_updates=c.updates, rows=c.rows, fit_rows=c.batch, end=end)
+    if "replay" in numbers:
+        numbers["replay"] = buffer(numbers["replay"], response=empty(c.prompt_length, c.response_length))
+    assert asked.method is not None
+    start_key, run_key = jax.random.split(jax.random.key(c.seed))
+    judge, traceable = None, True
+    if isinstance(data.train, np.ndarray):
+        assert c.judge is not None
+        judge, traceable = build_judge(c.judge, base, answers)
+        oracles = preference.prompt_oracles(
+            model,
+            judge,
+            data.train,
+            num_responses=c.responses,
+            length=c.response_length,
+            end=end,
+            soft_labels=c.soft_labels,
+            batch=c.batch,
+            seed=c.seed,
+            placement=placement,
+        )
+        best = Best("win_rate")
+    else:
+        oracles = preference.pair_oracles(data.train, batch=c.batch, seed=c.seed, placement=placement)
+        best = Best("nll", largest=False) if c.mode == "sft" else Best("accuracy")
+
+    def evaluate(made: int, policy: Any) -> Any:
+        held_out = placement.local(data.held_out)
+        if judge is None:
+            return preference.score_pairs(space, policy, held_out)
+        key = jax.random.fold_in(jax.random.key(c.seed + 1), made - 1 if made else BEFORE)
+        return preference.compare_with_reference(
+            key, model, space, judge, policy, held_out, size=c.response_length, end=end
+        )
+
+    run = functools.partial(
+        preference.train,
+        make(asked.method, numbers),
+        space,
+        start(model, optimiser, key=start_key),
+        oracles,
+        key=run_key,
+        evaluate=evaluate,
+        evaluate_every=c.evaluate_every,
+        compiled=traceable,
+        placement=placement,
+        best=best,
+    )
+    return run, judge if traceable else None
+
+
+def _judge_run(command: Train, base: Base, data: Data, placement: Placement) -> Callable[..., Ended]:
+    """Return what trains a reward model or a pairwise model on labelled pairs."""
+    import jax
+
+    from nlhf.datasets import given
+    from nlhf.transformer.judges import pairwise_model, reward_model, training
+    from nlhf.transformer.runs.loop import run_steps
+    from nlhf.transformer.runs.preference import TrainState
+    from nlhf.transformer.runs.restore import Best
+
+    c = command
+    maker = reward_model if c.mode == "reward" else pairwise_model
+    optimiser = build_optimiser(c)
+    loss = maker.loss(base.config)
+    start_key, run_key = jax.random.split(jax.random.key(c.seed))
+    first = training.start(maker.init(start_key, base.config, base.params), optimiser)
+
+    def measure(state: TrainState) -> dict[str, Any]:
+        judge = maker.judge(state.algorithm.parameters, base.config)
+        return {"accuracy": training.agreement(judge, data.held_out)}
+
+    def advance(index: int, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        rows, _ = placement.batch(data.train, c.seed, index, c.batch)
+        key = jax.random.fold_in(state.key, index)
+        trained, value = training.step(key, state.algorithm, given(placement.rows(rows)), loss, optimiser)
+        new = TrainState(trained, state.key)
+        evaluated = (index + 1) % c.evaluate_every == 0 or index + 1 == c.steps
+        return new, {"loss": value, **(measure(new) if evaluated else {})}
+
+    return functools.partial(
+        run_steps,
+        state=placement.state(TrainState(first, run_key)),
+        step=advance,
+        start=measure,
+        best=Best("accuracy"),
+    )
+
+
+def num_responses(method: Method | None, responses: int, values: Mapping[str, Any]) -> int:
+    """Return how many responses to a prompt a step draws, or reads where it learns from pairs.
+
+    Args:
+      method: the algorithm; ``None`` trains a judge.
+      responses: K of a payoff.
       values: that the step reported.
     """
-    from nlhf import ALGORITHMS
-
-    return command.responses * int(values["queries"]) if name in ALGORITHMS else 2
+    return 2 if method is None or method.learns else responses * int(values["queries"])
 
 
 def _say(text: str) -> None:

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.commands import Train
 from experiments.language_models.source import Base, Say
 from nlhf.errors import InputError
 
 NUM_STORIES = 512
 STORY_SEED = 1_000_003  # other stories than those of the pretraining
+
+
+class DataSettings(NamedTuple):
+    """How the rows of a run are read; the fields are named as in its record.
+
+    Attributes:
+      data: path of the rows; ``None`` takes stories made by rule.
+      mode: as for ``nlhf train``.
+      judge: likewise; in any mode but ``preference``, and with the judge ``data``, rows are labelled pairs.
+      prompt_length: tokens of a prompt at most.
+      response_length: tokens of a response at most.
+      held_out: rows kept for evaluation.
+      seed: of the split.
+      template: how a conversation becomes tokens.
+      truncate: whether what is too long is cut instead of left out.
+      skip_bad: share of malformed rows that may be left out.
+    """
+
+    data: str | None
+    mode: str
+    judge: str | None
+    prompt_length: int
+    response_length: int
+    held_out: int
+    seed: int
+    template: str
+    truncate: bool
+    skip_bad: float
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a run learns from labelled pairs instead of asking a judge about prompts."""
+        return self.mode != "preference" or self.judge == "data"
+
+
+def recorded(settings: Mapping[str, Any]) -> DataSettings:
+    """Return how the rows are read from the settings of a run, as its record has them."""
+    return DataSettings(*(settings[name] for name in DataSettings._fields))
 
 
 class Data(NamedTuple):
@@ -27,12 +65,12 @@ class Data(NamedTuple):
     held_out: Any
 
 
-def load_data(command: Train, base: Base, say: Say) -> Data:
-    """Read and encode the rows that a command names.
+def load_data(settings: DataSettings, base: Base, say: Say = lambda text: None) -> Data:
+    """Read and encode the rows of a run.
 
     Args:
-      command: of the run.
-      base: the model.
+      settings: which rows.
+      base: the model that reads them.
       say: is told what was left out.
 
     Raises:
@@ -44,51 +82,49 @@ def load_data(command: Train, base: Base, say: Say) -> Data:
     from nlhf.transformer.data.order import permutation
     from nlhf.transformer.tokens.chat import find_template
 
-    pairs = needs_pairs(command)
-    room = base.config.context
-    if command.prompt_length + command.response_length > room:
+    room, size = base.config.context, settings.prompt_length + settings.response_length
+    if size > room:
         raise InputError(
-            f"--prompt-length {command.prompt_length} and --response-length {command.response_length} make "
-            f"{command.prompt_length + command.response_length} tokens, but the model's context is {room}; "
-            "shorten either"
+            f"--prompt-length {settings.prompt_length} and --response-length {settings.response_length} make "
+            f"{size} tokens, but the model's context is {room}; shorten either"
         )
-    source = _rows(command, pairs, base.tokenizer.name, say)
-    template = find_template(command.template, base.tokenizer)
-    if pairs:
+    source = _rows(settings, base.tokenizer.name, say)
+    template = find_template(settings.template, base.tokenizer)
+    if settings.pairs:
         encoded = encode_comparisons(
             source,
             base.tokenizer,
-            prompt_length=command.prompt_length,
-            response_length=command.response_length,
-            seed=command.seed,
+            prompt_length=settings.prompt_length,
+            response_length=settings.response_length,
+            seed=settings.seed,
             template=template,
-            truncate=command.truncate,
-            truncate_answers=command.truncate,
-            skip_bad=command.skip_bad > 0,
+            truncate=settings.truncate,
+            truncate_answers=settings.truncate,
+            skip_bad=settings.skip_bad > 0,
         )
     else:
         encoded = encode_prompts(
             source,
             base.tokenizer,
-            length=command.prompt_length,
+            length=settings.prompt_length,
             template=template,
-            truncate=command.truncate,
+            truncate=settings.truncate,
             skip_bad=True,  # the file's own rules were applied to it; what is left out here is too long
         )
     num = len(encoded.rows)
     say(f"data: {encoded.report}" + (f"; {encoded.truncated} cut" if encoded.truncated else ""))
-    if num < command.held_out + 1:
+    if num < settings.held_out + 1:
         raise InputError(
-            f"there are {num} rows, but --held-out takes {command.held_out} and one must be left; take less"
+            f"there are {num} rows, but --held-out takes {settings.held_out} and one must be left; take less"
         )
-    order = permutation(command.seed, 0, num)
-    parts = [order[command.held_out :], order[: command.held_out]]
+    order = permutation(settings.seed, 0, num)
+    parts = [order[settings.held_out :], order[: settings.held_out]]
     found = Data(
         *[jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[part], encoded.data) for part in parts]
     )
     if common := num_common(found.held_out, found.train):
         say(
-            f"warning: {common} of the {command.held_out} held-out prompts are trained on too; results on "
+            f"warning: {common} of the {settings.held_out} held-out prompts are trained on too; results on "
             "them may flatter"
         )
     return found
@@ -106,30 +142,25 @@ def num_common(held_out: Any, train: Any) -> int:
     return sum(row in known for row in ours)
 
 
-def needs_pairs(command: Train) -> bool:
-    """Say whether a run learns from labelled pairs instead of asking a judge about prompts."""
-    return command.mode != "preference" or command.judge == "data"
-
-
-def _rows(command: Train, pairs: bool, tokenizer: str, say: Say) -> Any:
+def _rows(settings: DataSettings, tokenizer: str, say: Say) -> Any:
     from nlhf.transformer.data.files import load
     from nlhf.transformer.data.rows import check_preference, check_prompt
     from nlhf.transformer.data.stories import story
     from nlhf.transformer.tokens.tokenizer import byte_tokenizer
 
-    if command.data is None:
-        if pairs:
-            raise InputError(f"--mode {command.mode} learns from labelled pairs; give them with --data")
+    if settings.data is None:
+        if settings.pairs:
+            raise InputError(f"--mode {settings.mode} learns from labelled pairs; give them with --data")
         if tokenizer != byte_tokenizer().name:
             raise InputError("a pretrained model is asked about prompts of its own; give them with --data")
-        return [{"prompt": story(STORY_SEED + command.seed, index)[0]} for index in range(NUM_STORIES)]
-    path = pathlib.Path(command.data)
+        return [{"prompt": story(STORY_SEED + settings.seed, index)[0]} for index in range(NUM_STORIES)]
+    path = pathlib.Path(settings.data)
     if path.is_dir():
         from nlhf.transformer.data.preference_pairs.preference_pairs_dataset_builder import open_built
 
         return open_built(path)
-    check = check_preference if pairs else check_prompt
-    rows, report = load(path, check, skip_bad=command.skip_bad)
+    check = check_preference if settings.pairs else check_prompt
+    rows, report = load(path, check, skip_bad=settings.skip_bad)
     if report.kept < report.read or report.duplicate_ids or report.both_orders:
         say(f"{path}: {report}")
     return rows

@@ -6,7 +6,6 @@ import pathlib
 from typing import Any
 
 from experiments.language_models.source import Base, Say, load_reference, read_run
-from experiments.language_models.train_state import TrainState
 from nlhf.errors import InputError
 from nlhf.transformer.judges.parse import Choice, find_function, parse_judge
 from nlhf.transformer.judges.protocol import Judge
@@ -85,6 +84,7 @@ def load_judge(run: pathlib.Path, kind: str, base: Base, say: Say = lambda text:
     from nlhf.policies import Trained
     from nlhf.transformer.judges import pairwise_model, reward_model
     from nlhf.transformer.runs.loop import CHECKPOINTS
+    from nlhf.transformer.runs.preference import TrainState
     from nlhf.transformer.runs.restore import read
 
     own = load_reference(run, say=say)

@@ -57,27 +57,28 @@ def prompt_win_rates(judge: Judge, responses: Sequence[Responses]) -> np.ndarray
     Raises:
       InputError: if there are none, their shapes or prompts differ, or an answer is no probability.
     """
-    import jax
-
-    from nlhf.transformer.judges.protocol import check_preference
     from nlhf.transformer.responses import flat
+    from nlhf.transformer.runs.preference import mean_wins
 
     check_same_prompts(responses)
     num, (prompts, draws) = len(responses), responses[0].tokens.shape[:2]
     features = [judge.describe(flat(each)) for each in responses]
-    rows = np.arange(prompts * draws).reshape(prompts, draws)
     rates = np.full((prompts, num, num), 0.5)
     for i in range(num):
         for j in range(i + 1, num):
-            total = np.zeros(prompts)
-            for shift in range(draws):  # one at a time: programs of one shape, and memory of one comparison
-                index = np.roll(rows, shift, axis=1).reshape(-1)
-                other = jax.tree.map(lambda leaf, index=index: leaf[index], features[j])
-                wins = np.asarray(check_preference(judge.compare(features[i], other)), np.float64)
-                total += wins.reshape(prompts, draws).mean(-1)
-            rates[:, i, j] = total / draws
+            rates[:, i, j] = mean_wins(exact(judge), features[i], features[j], (prompts, draws))
             rates[:, j, i] = 1 - rates[:, i, j]
     return rates
+
+
+def exact(judge: Judge) -> Judge:
+    """Let a judge answer with float64 on the host, checked."""
+    from nlhf.transformer.judges.protocol import check_preference
+
+    def compare(first: Any, second: Any) -> Any:
+        return np.asarray(check_preference(judge.compare(first, second)), np.float64)
+
+    return judge._replace(compare=compare)
 
 
 def check_same_prompts(responses: Sequence[Responses]) -> None:

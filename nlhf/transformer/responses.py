@@ -32,6 +32,13 @@ class Responses(NamedTuple):
     log_prob: Array
 
 
+def empty(prompt_length: int, size: int) -> Responses:
+    """Return one response of P and R tokens, for the shapes of what a learner remembers."""
+    return Responses(
+        jnp.zeros(prompt_length, jnp.int32), jnp.zeros(size, jnp.int32), jnp.zeros((), jnp.float32)
+    )
+
+
 def flat(responses: Responses) -> Responses:
     """Merge all leading axes into one.
 

@@ -306,36 +306,42 @@ def train(config: Config, name: str, at: World, optimiser: optax.GradientTransfo
     space = whole if method.mixture == "sequence" else tokens
     oracle = language_oracle(space, at.responses, at.game.preference[0])
     state = algorithm.init(start(at.model, optimiser))
-    weight = jnp.asarray(config.step_size * config.beta)
+    posed = Posed(at, space, whole, tokens, oracle, jnp.asarray(config.step_size * config.beta))
     keys = jax.random.split(jax.random.key(config.seed), config.queries // method.queries)
-    state, values = _scan(
-        algorithm, space, (whole, tokens), oracle, at.responses, at.log_nash, weight, state, keys
-    )
-    distance, apart = (np.asarray(value, float) for value in values)
-    last = np.asarray(_table(space, at.responses, state.policy), float)
+    state, (distance, apart) = _scan(algorithm, posed, state, keys)
+    table = _table(space, at.responses, state.policy)
+    distance, apart, last = (np.asarray(value, float) for value in (distance, apart, table))
     return Measured(distance, apart, last, state.policy)
+
+
+class Posed(NamedTuple):
+    """What a method is run on: a language, its own space, both spaces, payoffs, the reference's weight."""
+
+    at: World
+    space: PolicySpace
+    whole: PolicySpace
+    tokens: PolicySpace
+    oracle: Oracle
+    weight: jax.Array
 
 
 @jax.jit
 def _scan(
-    algorithm: Algorithm,
-    space: PolicySpace,
-    both: tuple[PolicySpace, PolicySpace],
-    oracle: Oracle,
-    responses: Responses,
-    log_nash: jax.Array,
-    weight: jax.Array,
-    state: Any,
-    keys: jax.Array,
+    algorithm: Algorithm, posed: Posed, state: Any, keys: jax.Array
 ) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-    """Make all steps in one program; what is measured stands before each step, and after the last."""
+    """Make all steps in one program; what is measured stands before each step, and after the last.
+
+    Not ``transformer.train``: payoffs are exact and the same at every step, and one program for all steps
+    takes seconds where a loop in Python takes minutes.
+    """
 
     def measure(policy: Any) -> tuple[jax.Array, jax.Array]:
-        distance = logspace.kl(log_nash, _table(space, responses, policy))
-        return distance, _apart(*both, responses, policy, weight)
+        responses = posed.at.responses
+        distance = logspace.kl(posed.at.log_nash, _table(posed.space, responses, policy))
+        return distance, _apart(posed.whole, posed.tokens, responses, policy, posed.weight)
 
     def advance(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-        return algorithm.step(key, state, oracle, space)[0], measure(state.policy)
+        return algorithm.step(key, state, posed.oracle, posed.space)[0], measure(state.policy)
 
     state, (distance, apart) = jax.lax.scan(advance, state, keys)
     last_distance, last_apart = measure(state.policy)

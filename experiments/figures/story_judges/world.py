@@ -14,19 +14,19 @@ import optax
 from experiments.figures.story_judges.config import Config
 from experiments.figures.story_judges.methods import METHODS, Numbers
 from experiments.language_models.source import Base, load_base
-from experiments.language_models.win_rates import prompt_win_rates
+from experiments.language_models.win_rates import exact
 from nlhf.base import Policy, PolicySpace
 from nlhf.errors import InputError
 from nlhf.transformer import space as spaces
 from nlhf.transformer.data.encode import encode_prompts
-from nlhf.transformer.data.order import indices, permutation
+from nlhf.transformer.data.order import permutation
 from nlhf.transformer.data.stories import story
 from nlhf.transformer.judges.protocol import Judge, preferences
 from nlhf.transformer.judges.voting import population
 from nlhf.transformer.model.sampler import sample
-from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import REFERENCE, LanguageModel, components
-from nlhf.transformer.responses import Responses
+from nlhf.transformer.policy import LanguageModel, components
+from nlhf.transformer.responses import Responses, empty
+from nlhf.transformer.runs import preference
 
 MODEL, TOKENIZER, PROMPTS = "stories260K.bin", "tok512.bin", "prompts.json"
 FOLDERS = {MODEL: "stories260k", TOKENIZER: "stories260k", PROMPTS: "story_prompts"}
@@ -83,14 +83,12 @@ def load(config: Config, scratch: pathlib.Path) -> tuple[Base, np.ndarray]:
       InputError: if the data cannot be read or leave no prompt to train on.
     """
     if config.data is None:
-        base = load_base("tiny", None, scratch, "float32", False, config.seed, lambda text: None)
+        base = load_base("tiny", None, lambda text: None, folder=scratch, seed=config.seed)
         openings = [story(MADE_UP_SEED, index)[0] for index in range(MADE_UP)]
     else:
         find(config.data, TOKENIZER)
         path = find(config.data, PROMPTS)
-        base = load_base(
-            None, find(config.data, MODEL), None, "float32", False, config.seed, lambda text: None
-        )
+        base = load_base(None, find(config.data, MODEL), lambda text: None)
         try:
             openings = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -179,71 +177,53 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
     method = METHODS[name]
     asks = max(method.queries, 1)  # queries a step
     rows = config.prompts if method.queries else config.prompts * config.responses // 2
-    one = Responses(
-        jnp.zeros(config.prompt_size, jnp.int32),
-        jnp.zeros(config.size, jnp.int32),
-        jnp.zeros((), jnp.float32),
-    )
-    algorithm = method.make(
-        Numbers(
-            config.step_size,
-            config.beta if method.queries else config.label_beta,
-            rows * config.queries,
-            one,
-        )
-    )
+    beta = config.beta if method.queries else config.label_beta
+    one = empty(config.prompt_size, config.size)
+    algorithm = method.make(Numbers(config.step_size, beta, rows * config.queries, one))
     space, optimiser = world.payoffs if method.queries else world.labels
-    state = algorithm.init(spaces.start(world.model, optimiser))
     key, judging = jax.random.split(jax.random.fold_in(jax.random.key(config.seed + 2), seed))
-    track = Track([], [], [])
-    for index in range(config.queries // asks + 1):
-        if index * asks % config.evaluate_every == 0:
-            place = jax.random.fold_in(judging, index)
-            win_rate, divergence = against_reference(place, world, config, state.policy, reference)
-            track.responses.append(index * asks * config.prompts * config.responses)
-            track.win_rate.append(win_rate)
-            track.kl.append(divergence)
-        if index * asks == config.queries:
-            break
-        chosen = indices(seed, index * rows, len(world.train), rows)
-        prompts = Prompts(jnp.asarray(world.train[chosen]), jnp.asarray(chosen.astype(np.int32)))
-        oracle = sampled_oracle(
+    end = world.base.tokenizer.end
+
+    def evaluate(made: int, policy: Policy) -> dict[str, Any]:
+        return preference.compare_with_reference(
+            jax.random.fold_in(judging, made),
+            world.model,
+            space,
+            exact(world.judge),
+            policy,
+            jnp.asarray(world.held_out),
+            size=config.size,
+            end=end,
+            num_responses=config.draws,
+            reference=reference,
+        )
+
+    ended = preference.train(
+        algorithm,
+        space,
+        spaces.start(world.model, optimiser),
+        preference.prompt_oracles(
             world.model,
             world.judge,
-            prompts,
+            world.train,
+            batch=rows,
             num_responses=config.responses,
             length=config.size,
-            end=world.base.tokenizer.end,
+            end=end,
             soft_labels=config.soft_labels,
-        )
-        state, _ = algorithm.step(jax.random.fold_in(key, index), state, oracle, space)
-    return track, state.policy
-
-
-def against_reference(
-    key: Any, world: World, config: Config, policy: Policy, reference: Responses
-) -> tuple[float, float]:
-    """Win rate against responses of the reference, and KL to it by the log-ratio of the policy's own draws.
-
-    Args:
-      key: of the draws.
-      world: what all runs share.
-      config: settings.
-      policy: to be judged.
-      reference: ``[B, K]``.
-    """
-    own = sample(
-        key,
-        components(world.model, policy),
-        world.model.config,
-        jnp.asarray(world.held_out),
-        num_responses=config.draws,
-        length=config.size,
-        end=world.base.tokenizer.end,
+            seed=seed,
+        ),
+        key=key,
+        num_steps=config.queries // asks,
+        evaluate=evaluate,
+        evaluate_every=config.evaluate_every // asks,
     )
-    rates = prompt_win_rates(world.judge, [own, reference])
-    ratio = own.log_prob - world.payoffs[0].log_prob(REFERENCE, own).astype(own.log_prob.dtype)
-    return float(rates[:, 0, 1].mean()), float(ratio.mean())
+    points = [line for line in ended.log if "win_rate" in line]
+    return Track(
+        [int(point["step"]) * asks * config.prompts * config.responses for point in points],
+        [point["win_rate"] for point in points],
+        [point["kl"] for point in points],
+    ), ended.state.algorithm.policy
 
 
 def cycles(judge: Judge, responses: Responses) -> tuple[float, float]:

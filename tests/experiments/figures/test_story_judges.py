@@ -138,7 +138,7 @@ def test_circles_and_winners_are_counted_by_prompt():
 @pytest.fixture
 def tiny(tmp_path):
     make_base(tmp_path / "base")
-    base = load_base(None, tmp_path / "base", None, "float32", False, 0, print)
+    base = load_base(None, tmp_path / "base", print)
     config = Config(seeds=1, **TINY)
     rows = story_world.encode_prompts(
         [{"prompt": each} for each in PROMPTS], base.tokenizer, length=config.prompt_size

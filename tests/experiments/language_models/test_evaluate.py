@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lm_runs import CONFIG, command, pairs, prompts, write_run
+from lm_runs import CONFIG, command, data_settings, pairs, prompts, write_run
 
 from experiments.commands import Evaluate
 from experiments.language_models import evaluate, train
@@ -128,7 +128,7 @@ def test_prompts_that_another_run_trained_on_are_told(nlhf, place):
         params, _ = load_model(place / "base")
         write_run(place / "other", place, leaning(params, "a"), seed=1)
     base = evaluate._load([place / "a"])[1]
-    ours, theirs = (load_data(command(place, seed=seed), base, print) for seed in (0, 1))
+    ours, theirs = (load_data(data_settings(command(place, seed=seed)), base) for seed in (0, 1))
     common = sum(any((row == each).all() for each in theirs.train) for row in ours.held_out)
     assert 0 < common <= 4
     done = nlhf("evaluate", place / "a", place / "other", "--judge", CIRCLE, "--resamples", 9, "--json")

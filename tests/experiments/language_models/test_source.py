@@ -13,14 +13,14 @@ from lm_runs import CONFIG, add_checkpoint, command, make_base, pairs, prompts, 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from experiments.language_models import sample as sample_text
-from experiments.language_models import source, train, train_steps
-from experiments.language_models.source import load_policy, load_reference, read_run
-from experiments.language_models.train_state import PolicyPart, TrainState
+from experiments.language_models import source, train
+from experiments.language_models.source import PolicyPart, load_policy, load_reference, read_run
 from nlhf.errors import InputError
 from nlhf.policies import Trained
 from nlhf.transformer.judges import reward_model
-from nlhf.transformer.runs import loop
+from nlhf.transformer.runs import preference
 from nlhf.transformer.runs import pretrain as pretraining
+from nlhf.transformer.runs.preference import TrainState
 from nlhf.transformer.weights.export import save_model
 from nlhf.transformer.weights.load import load_model
 
@@ -32,7 +32,7 @@ def place(tmp_path, monkeypatch):
     prompts(tmp_path / "prompts.jsonl")
     pairs(tmp_path / "pairs.jsonl")
     ended = types.SimpleNamespace(code=0, step=2)
-    monkeypatch.setattr(loop, "run_steps", lambda *arguments, **options: ended)
+    monkeypatch.setattr(preference, "run_steps", lambda *arguments, **options: ended)
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_a_pretraining_that_was_stopped_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining, "run_steps", functools.partial(pretraining.run_steps, save_every=1))
 
     def load(folder, say):
-        return source.load_base("tiny", None, folder, "float32", False, 0, say)
+        return source.load_base("tiny", None, say, folder=folder)
 
     def stops(line):
         said.append(line)
@@ -83,14 +83,14 @@ def test_a_pretraining_that_was_stopped_resumes(tmp_path, monkeypatch):
         load(tmp_path / "parts", stops)
     assert stopped.value.code == 143
     with pytest.raises(InputError, match="is a run that has made no step yet; wait"):
-        source.load_base(None, tmp_path / "parts", None, "float32", False, 0, print)
+        source.load_base(None, tmp_path / "parts", print)
     said.clear()
     parts = load(tmp_path / "parts", said.append)
     assert "resuming after step 2" in said
     jax.tree.map(np.testing.assert_array_equal, whole.params, parts.params)
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["base"]
     with pytest.raises(InputError, match="is not the preset small"):
-        source.load_base("small", None, tmp_path / "parts", "float32", False, 0, print)
+        source.load_base("small", None, print, folder=tmp_path / "parts")
 
 
 def test_a_judge_that_was_trained_on_is_another_one(place):
@@ -202,9 +202,9 @@ def test_the_end_of_the_template_is_that_of_every_command(place, monkeypatch, nl
     written = json.loads((place / "out" / "generation_config.json").read_text())
     assert written == {"eos_token_id": 2, "top_k": 20}
     seen = []
-    made = train_steps.preference_run
+    made = train._policy_run
     monkeypatch.setattr(
-        train_steps, "preference_run", lambda *given: (seen.append(given[3].tokenizer.end), made(*given))[1]
+        train, "_policy_run", lambda *given: (seen.append(given[1].tokenizer.end), made(*given))[1]
     )
     labelled = {"algorithm": "dpo", "judge": "data", "data": place / "pairs.jsonl"}
     for template, end in (("auto", 2), ("plain", 0)):

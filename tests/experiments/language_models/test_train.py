@@ -13,20 +13,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lm_runs import CRITERIA, command, make_base, pairs, prompts, write_rows
+from lm_runs import CRITERIA, command, data_settings, make_base, pairs, prompts, write_rows
 
 from experiments.cli import main
 from experiments.commands import Train
 from experiments.language_models import settings as lm_settings
-from experiments.language_models import train, train_steps
+from experiments.language_models import train
 from experiments.language_models.source import load_base, load_policy, read_run
 from experiments.language_models.train_data import load_data
 from experiments.output.lock import BusyError, acquire, release
-from nlhf import ALGORITHMS, LEARNERS
+from nlhf import METHODS
 from nlhf.errors import InputError
+from nlhf.method import make
+from nlhf.replay import buffer
 from nlhf.transformer.model import sharding
-from nlhf.transformer.responses import Responses
+from nlhf.transformer.responses import empty
 from nlhf.transformer.runs.log import read_lines
+
+PLAN = lm_settings.Plan(steps=100, batch=32, offline=False)
 
 
 @pytest.fixture
@@ -137,7 +141,7 @@ def test_the_loss_of_labelled_pairs_falls(place):
         ({"learning_rate": 0.0}, "--learning-rate is 0.0"),
         ({"skip_bad": 2.0}, "--skip-bad is 2.0"),
         ({"rows": 3}, "must divide --batch, 4"),
-        ({"algorithm": "ppo"}, "algorithm is 'ppo'"),
+        ({"algorithm": "ppo"}, "'ppo' is not an algorithm; did you mean xpo"),
         ({"algorithm": "kl_ucb"}, "algorithm is 'kl_ucb'"),
         ({"optimism": 0.1}, "--optimism is 0.1, but egpo takes step_size, beta"),
         ({"judge": "data"}, "--algorithm is egpo, which asks a judge"),
@@ -182,20 +186,20 @@ def test_malformed_rows_are_refused_by_line_and_left_out_on_request(place, row, 
 
 
 def test_a_model_of_other_tokens_has_no_prompts_of_its_own(place):
-    base = load_base(None, place / "base", None, "float32", False, 0, print)
+    base = load_base(None, place / "base", print)
     named = base._replace(tokenizer=base.tokenizer._replace(name="theirs"))
     with pytest.raises(InputError, match="give them with --data"):
-        load_data(command(place, data=None), named, print)
+        load_data(data_settings(command(place, data=None)), named)
 
 
 def test_held_out_prompts_that_are_trained_on_are_counted(place):
-    base = load_base(None, place / "base", None, "float32", False, 0, print)
+    base = load_base(None, place / "base", print)
     said = []
     prompts(place / "prompts.jsonl")
-    load_data(command(place), base, said.append)
+    load_data(data_settings(command(place)), base, said.append)
     assert said == ["data: 12 of 12 rows kept"]
     write_rows(place / "twice.jsonl", [{"prompt": f"Story {index // 6}:"} for index in range(12)])
-    load_data(command(place, data=place / "twice.jsonl"), base, said.append)
+    load_data(data_settings(command(place, data=place / "twice.jsonl")), base, said.append)
     assert said[-1].startswith("warning: 4 of the 4 held-out prompts are trained on too")
 
 
@@ -229,38 +233,44 @@ def test_answers_of_a_judge_are_kept_in_the_folder(place, monkeypatch):
     assert kept == sum(len(pairs) for pairs in asked)
 
 
-def test_every_number_has_an_effect_or_is_refused(place):
-    options = {*lm_settings.DEFAULTS, "optimism", "replay"}
+def numbers(name, asked=PLAN, **given):
+    return lm_settings.hyper_parameters(lm_settings.find_method(name, asked), asked, given)
+
+
+def on_language_models():
+    return [name for name, method in METHODS.items() if "uncertainty" not in method.parameters]
+
+
+def test_every_number_has_an_effect_or_is_refused():
+    options = {*lm_settings.NUMBERS}
     assert options <= {field.name for field in dataclasses.fields(Train)}
     taken = set()
-    for name in {**ALGORITHMS, **LEARNERS}:
-        if name not in lm_settings.TABULAR:
-            chosen = lm_settings.hyper_parameters(Train(), name)
-            assert None not in chosen.values()
-            taken |= set(chosen)
+    for name in on_language_models():
+        chosen = numbers(name)
+        assert None not in chosen.values()
+        taken |= set(chosen)
     assert taken == options <= {*train.JUDGE_TAKES_NONE}
 
 
 @pytest.mark.filterwarnings("ignore::nlhf.errors.RangeWarning")
 def test_the_numbers_of_every_algorithm_are_all_that_it_needs():
-    one = Responses(jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32), jnp.zeros(()))
-    for name in {**ALGORITHMS, **LEARNERS}:
-        if name not in lm_settings.TABULAR:
-            lm_settings.build_algorithm(name, lm_settings.hyper_parameters(Train(), name), one)
+    for name in on_language_models():
+        chosen = numbers(name)
+        if "replay" in chosen:
+            chosen["replay"] = buffer(chosen["replay"], response=empty(2, 2))
+        make(METHODS[name], chosen)
 
 
 def test_learning_from_a_data_set_is_pessimistic():
-    online, offline = (
-        lm_settings.hyper_parameters(Train(judge=judge), "vpo")["optimism"] for judge in (None, "data")
-    )
+    online, offline = (numbers("vpo", PLAN._replace(offline=each))["optimism"] for each in (False, True))
     assert offline == -online < 0
-    assert lm_settings.hyper_parameters(Train(judge="data", optimism=0.5), "vpo")["optimism"] == 0.5
+    assert numbers("vpo", PLAN._replace(offline=True), optimism=0.5)["optimism"] == 0.5
 
 
 def test_the_learning_rate_falls_to_zero_at_the_last_step():
-    # nash_prox: two projections a step, each going on from the optimiser state of the one before
+    # nash_prox: two projections a step, each resuming from the optimiser state of the one before
     asked = Train(steps=5, updates=2, decay=True, learning_rate=1.0, clip=1e9)
-    moved = train_steps.optimiser(asked, lm_settings.hyper_parameters(asked, "nash_prox")["num_inner"])
+    moved = train.build_optimiser(asked, numbers("nash_prox")["num_inner"])
     state, sizes = moved.init(jnp.zeros(())), []
     for _ in range(5 * 2 * 2 + 1):
         with jax.numpy_dtype_promotion("standard"):  # as outside of the tests: optax counts in integers
@@ -268,6 +278,52 @@ def test_the_learning_rate_falls_to_zero_at_the_last_step():
         sizes.append(abs(float(change)))
     assert sizes[-2] > 1e-3
     assert sizes[-1] < 1e-6
+
+
+STRANGERS = """
+import jax.numpy as jnp
+from typing import Any, NamedTuple
+from jax.tree_util import Partial
+from nlhf import Algorithm, Info
+from nlhf.targets import explicit
+
+class State(NamedTuple):
+    policy: Any
+    count: Any
+
+def closure(step_size, beta, pace=2.0):
+    def init(policy):
+        return State(policy, jnp.zeros((), jnp.int32))
+    def step(key, state, oracle, space):
+        feedback = oracle.payoff(key, state.policy)
+        target = Partial(explicit, step_size=pace * step_size, beta=beta)
+        policy = space.project(state.policy, target, feedback)
+        return State(policy, state.count + 1), Info(jnp.ones((), jnp.int32))
+    return Algorithm(init, step)
+
+def needs(step_size, beta, horizon):
+    return closure(step_size, beta)
+"""
+
+
+def test_an_algorithm_of_anybody_else_trains_a_language_model(place, monkeypatch):
+    (place / "their_methods.py").write_text(STRANGERS)
+    monkeypatch.syspath_prepend(place)
+    run = command(place, algorithm="their_methods:closure", step_size=0.5)
+    assert train.main(run) == 0
+    assert read_lines(place / "run" / "metrics.jsonl")[-1]["kl"] != 0
+    settings = read_run(place / "run")["settings"]
+    assert (settings["algorithm"], settings["step_size"]) == ("their_methods:closure", 0.5)
+    assert train.main(command(place, algorithm="their_methods:closure", step_size=0.5, steps=3)) == 0
+    for asked, message in (
+        ({"algorithm": "their_methods:closures"}, "did you mean closure"),
+        ({"algorithm": "their_methods:needs"}, "needs needs horizon, for which there is no default"),
+        ({"algorithm": "their_methods:closure", "mixture": 0.5}, "--mixture is 0.5, but closure takes"),
+        ({"algorithm": "nash-mdd"}, "did you mean nash_md"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train.main(command(place, out=place / "other", **asked))
+    assert train._asked(command(place, algorithm="nash-md"), place).settings["algorithm"] == "nash_md"
 
 
 def test_rows_that_the_mesh_would_not_split_are_refused(place, monkeypatch):
@@ -278,9 +334,9 @@ def test_rows_that_the_mesh_would_not_split_are_refused(place, monkeypatch):
 
 
 def test_the_responses_that_a_step_draws_are_counted():
-    asked = Train(responses=4)
     for name, queries, expected in (("egpo", 2, 8), ("nash_md", 1, 4), ("dpo", 32, 2), (None, None, 2)):
-        assert train.num_responses(asked, name, {"queries": queries}) == expected
+        method = None if name is None else METHODS[name]
+        assert train.num_responses(method, 4, {"queries": queries}) == expected
 
 
 def test_a_mistake_in_a_command_leaves_no_run_behind(place):

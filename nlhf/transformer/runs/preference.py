@@ -1,0 +1,298 @@
+"""One run of any algorithm on a language model: the loop of ``nlhf train``, of the figures and of programs.
+
+>>> import jax, optax
+>>> from nlhf import egpo
+>>> from nlhf.transformer.judges.population import population
+>>> from nlhf.transformer.model import decoder
+>>> from nlhf.transformer.model.config import preset
+>>> from nlhf.transformer.model.sampler import pad_prompts
+>>> from nlhf.transformer.tokens.tokenizer import byte_tokenizer
+>>> bytes_, optimiser = byte_tokenizer(), optax.adam(1e-3)
+>>> model = LanguageModel(decoder.init(jax.random.key(0), preset("tiny")), preset("tiny"))
+>>> prompts = pad_prompts([bytes_.encode(text) for text in ("Tom", "One day", "Ann")])
+>>> judge = population(("diversity", "short_words"), bytes_.decode)
+>>> oracles = prompt_oracles(model, judge, prompts, batch=2, num_responses=2, length=4, end=bytes_.end)
+>>> space = transformer_space(model, optimiser, end=bytes_.end)
+>>> policy, key = start(model, optimiser), jax.random.key(1)
+>>> ended = train(egpo(1.0, 0.05), space, policy, oracles, key=key, num_steps=1)
+>>> ended.step, ended.log
+(1, [{'step': 1, 'queries': 2.0}])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from nlhf.base import Algorithm, Array, Comparisons, Oracle, Policy, PolicySpace
+from nlhf.datasets import given
+from nlhf.transformer.data.order import indices
+from nlhf.transformer.judges.protocol import Judge
+from nlhf.transformer.model import sharding
+from nlhf.transformer.model.sampler import sample
+from nlhf.transformer.oracle import Prompts, sampled_oracle
+from nlhf.transformer.policy import LanguageModel, components
+from nlhf.transformer.responses import Responses, flat, length, pair
+from nlhf.transformer.runs.loop import Ended, Values, run_steps
+from nlhf.transformer.space import start, transformer_space
+
+__all__ = ["prompt_oracles", "start", "train", "transformer_space"]
+
+Oracles = Callable[[int], Oracle]
+
+
+class TrainState(NamedTuple):
+    """State of a run.
+
+    Attributes:
+      algorithm: state of the algorithm; of a judge in training, its ``Trained``.
+      key: root of the draws of every step.
+    """
+
+    algorithm: Any
+    key: Any
+
+
+class Placement(NamedTuple):
+    """Where arrays lie.
+
+    Attributes:
+      state: places parameters, policies and states.
+      rows: places the rows of a batch.
+      part: which part of a batch this process feeds, from 0.
+      parts: of how many.
+    """
+
+    # a copy, since one array may stand twice in a state, but its memory can be given away once
+    state: Callable[[Any], Any] = lambda tree: jax.tree.map(jnp.copy, tree)
+    rows: Callable[[Any], Any] = lambda tree: jax.tree.map(jnp.asarray, tree)
+    part: int = 0
+    parts: int = 1
+
+    def local(self, tree: Any) -> Any:
+        """Place all rows of a tree that every process has, each feeding its part."""
+        size = len(jax.tree.leaves(tree)[0]) // self.parts
+        return self.rows(jax.tree.map(lambda leaf: leaf[self.part * size : (self.part + 1) * size], tree))
+
+    def batch(self, data: Any, seed: int, index: int, size: int) -> tuple[Any, np.ndarray]:
+        """Return the rows of batch ``index`` that this process feeds, on the host, and their numbers."""
+        num = len(jax.tree.leaves(data)[0])
+        chosen = indices(seed, index * size, num, size, process=self.part, num_processes=self.parts)
+        return jax.tree.map(lambda leaf: leaf[chosen], data), chosen
+
+
+def on_mesh(mesh: Mesh) -> Placement:
+    """Spread a run over the devices of a mesh, each process feeding its share of a batch."""
+    return Placement(
+        lambda tree: sharding.place(tree, mesh),
+        lambda rows: sharding.place_batch(rows, mesh),
+        *sharding.share(mesh),
+    )
+
+
+HERE = Placement()
+
+
+def prompt_oracles(
+    model: LanguageModel,
+    judge: Judge,
+    prompts: Any,
+    *,
+    batch: int,
+    num_responses: int = 4,
+    length: int,
+    end: int | None = None,
+    soft_labels: bool = False,
+    seed: int = 0,
+    placement: Placement = HERE,
+) -> Oracles:
+    """Return the oracle of each step: a judge of responses to the prompts of that step's batch.
+
+    Args:
+      model: that draws the responses.
+      judge: whom to ask.
+      prompts: ``[N, P]`` ids, left-padded with -1.
+      batch: B, prompts a step.
+      num_responses: K >= 2 of a payoff.
+      length: R, tokens a response at most.
+      end: id of the token that ends a response.
+      soft_labels: whether a label is the judge's probability, or 0 or 1 drawn with it.
+      seed: of the order of the prompts.
+      placement: where arrays lie.
+    """
+
+    def oracle(index: int) -> Oracle:
+        rows, numbers = placement.batch(np.asarray(prompts), seed, index, batch)
+        return sampled_oracle(
+            model,
+            judge,
+            Prompts(placement.rows(rows), placement.rows(numbers.astype(np.int32))),
+            num_responses=num_responses,
+            length=length,
+            end=end,
+            soft_labels=soft_labels,
+        )
+
+    return oracle
+
+
+def pair_oracles(pairs: Comparisons, *, batch: int, seed: int = 0, placement: Placement = HERE) -> Oracles:
+    """Return the oracle of each step: the labelled pairs of that step's batch.
+
+    Args:
+      pairs: ``[N]``.
+      batch: B, pairs a step.
+      seed: of the order of the pairs.
+      placement: where arrays lie.
+    """
+    return lambda index: given(placement.rows(placement.batch(pairs, seed, index, batch)[0]))
+
+
+def train(
+    algorithm: Algorithm,
+    space: PolicySpace,
+    policy: Policy,
+    oracles: Oracles,
+    *,
+    key: Array,
+    num_steps: int,
+    evaluate: Callable[[int, Policy], Values] | None = None,
+    evaluate_every: int = 10,
+    compiled: bool = False,
+    placement: Placement = HERE,
+    folder: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Ended:
+    """Run an algorithm on a language model: ``state, _ = step(fold_in(key, t), state, oracles(t), space)``.
+
+    Args:
+      algorithm: any whose state has a field ``policy``.
+      space: of the model, as ``transformer_space`` makes it.
+      policy: the first one, as ``start`` makes it.
+      oracles: ``oracles(t)`` of step t, counted from 0; see ``prompt_oracles`` and ``pair_oracles``.
+      key: root of the draws.
+      num_steps: of the whole run, all sessions together.
+      evaluate: ``evaluate(steps made, policy) -> numbers``, logged.
+      evaluate_every: steps between evaluations; the start and the last step are always evaluated.
+      compiled: whether a step is one compiled program, which a judge in Python slows down.
+      placement: where arrays lie.
+      folder: where checkpoints and the log are kept, so that the same call resumes; ``None`` keeps nothing.
+      **options: as ``loop.run_steps`` takes them: ``config``, ``save_every``, ``best``, ``messages`` ...
+
+    Returns:
+      How it ended: ``ended.state.algorithm.policy`` is the last policy, ``ended.log`` what was measured.
+
+    Raises:
+      NonFiniteError: if a value or a leaf of the state is not finite.
+      InputError: if the folder holds another run, or cannot be written.
+    """
+    step = algorithm.step
+    if compiled:
+        step = jax.jit(step, donate_argnums=1)  # the old state's memory becomes the new one's
+    state = placement.state(TrainState(algorithm.init(policy), key))
+
+    def advance(index: int, state: TrainState) -> tuple[TrainState, Values]:
+        new, info = step(jax.random.fold_in(state.key, index), state.algorithm, oracles(index), space)
+        values = {"queries": info.queries}
+        if evaluate is not None and ((index + 1) % evaluate_every == 0 or index + 1 == num_steps):
+            values |= evaluate(index + 1, new.policy)
+        return TrainState(new, state.key), values
+
+    first = None if evaluate is None else (lambda state: evaluate(0, state.algorithm.policy))
+    return run_steps(folder, state, advance, num_steps=num_steps, start=first, **options)
+
+
+def compare_with_reference(
+    key: Array,
+    model: LanguageModel,
+    space: PolicySpace,
+    judge: Judge,
+    policy: Policy,
+    prompts: Array,
+    *,
+    size: int,
+    end: int | None = None,
+    num_responses: int = 1,
+    reference: Responses | None = None,
+) -> dict[str, Any]:
+    """Win rate against the reference, KL to it in nats a response and tokens a response, of fresh draws.
+
+    Args:
+      key: random key of the draws.
+      model: that draws.
+      space: of the policy.
+      judge: whom to ask.
+      policy: to be compared.
+      prompts: ``[B, P]``.
+      size: tokens of a response at most.
+      end: id of the token that ends a response.
+      num_responses: K to each prompt.
+      reference: responses ``[B, K]`` of the reference; ``None`` draws them.
+    """
+    own_key, reference_key = jax.random.split(key) if reference is None else (key, key)
+
+    def draw(draw_key: Array, policy: Policy) -> Responses:
+        return sample(
+            draw_key,
+            components(model, policy),
+            model.config,
+            prompts,
+            num_responses=num_responses,
+            length=size,
+            end=end,
+        )
+
+    own = draw(own_key, policy)
+    other = draw(reference_key, space.reference) if reference is None else reference
+    shape = (own.tokens.shape[0], num_responses)
+    wins = mean_wins(judge, judge.describe(flat(own)), judge.describe(flat(other)), shape)
+    ratio = own.log_prob - space.log_prob(space.reference, own).astype(own.log_prob.dtype)
+    return {"win_rate": wins.mean(), "kl": ratio.mean(), "length": length(own).astype(ratio.dtype).mean()}
+
+
+def mean_wins(judge: Judge, own: Any, other: Any, shape: tuple[int, int]) -> Any:
+    """``mean_kl P(y_bk ≻ y'_bl)`` for each prompt b, from features of all responses, ``[B]``.
+
+    Args:
+      judge: whom to ask.
+      own: features ``[BK, ...]`` of the responses whose wins are counted.
+      other: those of the responses that they meet.
+      shape: ``(B, K)``.
+    """
+    rows, means = np.arange(shape[0] * shape[1]).reshape(shape), []
+    for shift in range(shape[1]):  # one at a time: programs of one shape, and memory of one comparison
+        index = np.roll(rows, shift, axis=1).reshape(-1)
+        met = jax.tree.map(lambda leaf, index=index: leaf[index], other) if shift else other
+        means.append(judge.compare(own, met).reshape(shape).mean(-1))
+    return sum(means) / shape[1]
+
+
+def score_pairs(space: PolicySpace, policy: Policy, pairs: Comparisons) -> dict[str, Any]:
+    """Accuracy of the implicit reward ``log π/π_ref`` on labelled pairs, and nats a token of the chosen.
+
+    Args:
+      space: of the policy.
+      policy: to be judged.
+      pairs: held out.
+    """
+    margin, log_prob = _margins(space, policy, pairs)
+    label = pairs.prefer_first.astype(margin.dtype)
+    right = jnp.where(margin > 0, label, 1 - label)
+    right = jnp.where(margin == 0, 0.5, right)
+    return {"accuracy": right.mean(), "margin": (jnp.sign(label - 0.5) * margin).mean(), "nll": -log_prob}
+
+
+@jax.jit
+def _margins(space: PolicySpace, policy: Policy, pairs: Comparisons) -> tuple[Array, Array]:
+    both = pair(pairs.first, pairs.second)
+    own = space.log_prob(policy, both)
+    ratio = own - space.log_prob(space.reference, both)
+    won = jnp.where(pairs.prefer_first >= 0.5, own[:, 0], own[:, 1])
+    size = jnp.where(pairs.prefer_first >= 0.5, length(both)[:, 0], length(both)[:, 1])
+    return ratio[:, 0] - ratio[:, 1], won.sum() / size.sum().astype(won.dtype)
