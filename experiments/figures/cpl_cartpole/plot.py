@@ -43,6 +43,7 @@ def plot(result: Result) -> Figure:
                 panels.draw(axes, curve, color=colour, linestyle=line, marker=marker, markersize=4)
             axes.set_title(title, loc="left")
             axes.set_xscale("log")
+            panels.plain_ticks(axes.xaxis, *axes.get_xlim())
             axes.set_xlabel("comparisons")
             if metric == "distance":
                 axes.set_yscale("log")

@@ -28,9 +28,7 @@ def plot(result: Result) -> Figure:
 
     instances = [best.instance for best in result.best]
     methods = list(dict.fromkeys(each.method for each in result.maps))
-    finding = (
-        "At small β greedy methods stand before a wall, T = exp(1/(8β)), that a draw of the reference passes"
-    )
+    finding = "At small β greedy methods meet a wall on the good arm, T = exp(1/(8β)); XPO's bonus passes it"
     with panels.sheet(15.5, 2.9 * len(instances) + 0.7, finding) as figure:
         widths = [1.0] * len(methods) + [0.07, 1.0, 1.3]
         grid = figure.add_gridspec(len(instances), len(widths), width_ratios=widths)
@@ -50,7 +48,7 @@ def plot(result: Result) -> Figure:
                 _plane(axes, each, result, first=column == 0, last=last)
                 style = palette.style(each.method)
                 title = style.label if each.width is None else f"{style.label}, {each.width:g}u"
-                axes.set_title(title, color=style.colour, weight="bold")
+                axes.set_title(title, color=style.colour, weight="bold", fontsize=panels.letters(0.8))
                 if column == 0:
                     axes.set_ylabel(f"{instance}\n1/β")
             bar = figure.colorbar(image, cax=figure.add_subplot(grid[row, len(methods)]))

@@ -38,7 +38,7 @@ def plot(result: Result) -> Figure:
     bootstrap intervals over processes or data sets.
     """
     columns = [(family, noiseless) for noiseless in (True, False) for family in result.config.families]
-    finding = "From regret labels only learning by regret becomes optimal in every family"
+    finding = "Learning by regret from regret labels becomes optimal everywhere, from the fewest comparisons"
     with panels.sheet(12.0, 8.4, finding) as figure:
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.9, 1.0), squeeze=False)[:, 0]
         grid = upper.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)

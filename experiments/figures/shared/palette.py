@@ -28,7 +28,7 @@ STYLES: dict[str, Style] = {
     "nash_md_token": Style("Nash-MD, mixture of tokens", "#A6761D"),
     "nash_md_decreasing": Style("Nash-MD, decreasing step", "#8C564B"),
     "omwu_last": Style("OMWU, last iterate", "#66C2A5"),
-    "cpl_half": Style("CPL, λ = 1/2", "#1F3F77"),
+    "cpl_half": Style("CPL, λ = 1/2", "#7FA6D9"),
     "cpl_partial_return": Style("CPL, labels by partial return", "#BB5566"),
     "cloning_all": Style("cloning all", "#BBBBBB"),
 }
