@@ -25,7 +25,7 @@ from proofs_checks import bound as bounds
 from proofs_checks.controls import CONTROLS, signed
 from proofs_checks.instances import Bank, build, describe
 from proofs_checks.rates import fit_linear, fit_power
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.games import with_beta
 from tabular.runner import Axes, Measure, run
 
@@ -292,19 +292,17 @@ def _assumptions(claim: Claim) -> str:
     return "β > 0, π_0 of full support, P + Pᵀ = 1"
 
 
-def _check(variant: str, claim: Claim) -> Check:
-    return Check(
-        name=claim.name,
-        subject=variant.split(".")[0],
-        kind="claim",
-        source=claim.source,
-        status=claim.status,
-        statement=claim.statement,
-        assumptions=_assumptions(claim),
-        judge=functools.partial(judge_claim, variant, claim),
-    )
-
-
 CHECKS: tuple[Check, ...] = tuple(
-    _check(variant, claim) for variant in VARIANTS for claim in claims_of(variant)
+    check_of(
+        claim.name,
+        claim.statement,
+        _assumptions(claim),
+        functools.partial(judge_claim, variant, claim),
+        claim.status,
+        claim.source,
+        kind="claim",
+        subject=variant.split(".")[0],
+    )
+    for variant in VARIANTS
+    for claim in claims_of(variant)
 )

@@ -8,55 +8,61 @@ Whoever runs them may stop between any two.
 from __future__ import annotations
 
 import functools
+import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from proofs_checks import breaking, claims, tightness, unchecked
+from proofs_checks import breaking, tightness
 from proofs_checks.certificates import certify
-from proofs_checks.certificates import lemmas as certified_lemmas
-from proofs_checks.dynamics import edges, floors, noise, scaling, separations, simulations, spectra
-from proofs_checks.identities import algorithms as identities
-from proofs_checks.identities import bradley_terry, examples, instruments
-from proofs_checks.identities import game as game_identities
-from proofs_checks.identities import gradients as gradient_identities
-from proofs_checks.identities import losses as loss_identities
-from proofs_checks.identities import steps as step_rows
-from proofs_checks.learners import (
-    cpl,
-    cpl_fits,
-    dpo_offline,
-    fast_rates,
-    others,
-    partial_return,
-    regret,
-    samplers,
-    vpo_identities,
-    vpo_optimism,
-    vpo_rates,
-    xpo_bonus,
-    xpo_bound,
-    xpo_identities,
-    xpo_lemmas,
-    xpo_rates,
-)
-from proofs_checks.lemmas import extragradient as extragradient_lemmas
-from proofs_checks.lemmas import extragradient_bounds, original_game, proximal
-from proofs_checks.lemmas import game as lemmas
-from proofs_checks.lemmas import omwu as omwu_lemmas
-from proofs_checks.lemmas import steps as step_lemmas
 from proofs_checks.rows import Check, Effort, Row, decide
 
 FORMAT = 1
-MODULES = (
-    *(claims, lemmas, step_lemmas, extragradient_lemmas, extragradient_bounds, omwu_lemmas, proximal),
-    *(step_rows, identities, game_identities, loss_identities, gradient_identities),
-    *(examples, bradley_terry, original_game, instruments, certified_lemmas),
-    *(scaling, spectra, noise, floors, edges, separations, simulations),
-    *(xpo_identities, xpo_lemmas, xpo_rates, xpo_bonus, xpo_bound, samplers, dpo_offline),
-    *(vpo_identities, vpo_optimism, vpo_rates, fast_rates),
-    *(cpl, cpl_fits, regret, partial_return, others),
-    unchecked,
+MODULES = tuple(
+    importlib.import_module(f"proofs_checks.{name}")
+    for name in [
+        "claims",
+        "lemmas.game",
+        "lemmas.steps",
+        "lemmas.extragradient",
+        "lemmas.extragradient_bounds",
+        "lemmas.omwu",
+        "lemmas.proximal",
+        "identities.steps",
+        "identities.algorithms",
+        "identities.game",
+        "identities.losses",
+        "identities.gradients",
+        "identities.examples",
+        "identities.bradley_terry",
+        "lemmas.original_game",
+        "identities.instruments",
+        "certificates.lemmas",
+        "dynamics.scaling",
+        "dynamics.spectra",
+        "dynamics.noise",
+        "dynamics.floors",
+        "dynamics.edges",
+        "dynamics.separations",
+        "dynamics.simulations",
+        "learners.xpo_identities",
+        "learners.xpo_lemmas",
+        "learners.xpo_rates",
+        "learners.xpo_bonus",
+        "learners.xpo_bound",
+        "learners.samplers",
+        "learners.dpo_offline",
+        "learners.vpo_identities",
+        "learners.vpo_optimism",
+        "learners.vpo_rates",
+        "learners.fast_rates",
+        "learners.cpl",
+        "learners.cpl_fits",
+        "learners.regret",
+        "learners.partial_return",
+        "learners.others",
+        "unchecked",
+    ]
 )
 SECTIONS = ("tightness", "breaking", "certificates")
 

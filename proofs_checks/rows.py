@@ -97,6 +97,54 @@ class Check:
     reason: str = ""
 
 
+def check_of(
+    name: str,
+    statement: str,
+    assumptions: str,
+    judge: Callable[[Effort], Outcome] | None,
+    status: str = "derived",
+    source: str = "derived",
+    *,
+    kind: str,
+    subject: str = "",
+    refuted: bool = False,
+    reason: str = "",
+) -> Check:
+    """Return a ``Check``, by default derived here and about what its name begins with."""
+    subject = subject or name.split(".")[0]
+    return Check(name, subject, kind, source, status, statement, assumptions, judge, refuted, reason)
+
+
+def outcome_of(
+    errors: np.ndarray,
+    control: str,
+    wrong: np.ndarray,
+    witness: Callable[[int], Mapping[str, Any]],
+    limit: float = 1 + ROUNDING,
+    detail: Mapping[str, float] | None = None,
+) -> Outcome:
+    """Return the outcome of one number an instance ``[N]``, right and wrong.
+
+    Args:
+      errors: ``[N]`` of the statement.
+      control: what the wrong version is.
+      wrong: ``[N]`` of the wrong version.
+      witness: ``witness(index)`` describes the instance with the largest error.
+      limit: as in ``Outcome``.
+      detail: likewise.
+    """
+    index = int(np.argmax(errors))
+    return Outcome(
+        len(errors),
+        float(np.max(errors)),
+        control,
+        float(np.max(wrong)),
+        limit,
+        witness(index),
+        detail or {},
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the ledger, judged.

@@ -6,7 +6,7 @@ theorems whose text we have not read, whose derived counterparts are rows of the
 
 from __future__ import annotations
 
-from proofs_checks.rows import Check
+from proofs_checks.rows import Check, check_of
 
 MODELS = "needs language models, a judge and their data; no table of preferences decides it"
 NOT_READ = "the theorem's text was not available to us, and we do not judge what we have not read"
@@ -15,30 +15,18 @@ NO_CONSTANT = "an order without constants is obeyed by any finite set of runs"
 
 def _row(
     name: str,
-    subject: str,
     source: str,
     statement: str,
     reason: str,
     status: str = "published, not read",
     assumes: str = "-",
 ) -> Check:
-    return Check(
-        name=name,
-        subject=subject,
-        kind="unchecked",
-        source=source,
-        status=status,
-        statement=statement,
-        assumptions=assumes,
-        judge=None,
-        reason=reason,
-    )
+    return check_of(name, statement, assumes, None, status, source, kind="unchecked", reason=reason)
 
 
 _LANGUAGE_MODELS = (
     _row(
         "nash_md.summarisation",
-        "nash_md",
         "arXiv:2312.00886, its tables of win rates",
         "win rates of Nash-MD, self-play and RLHF policies on TL;DR summarisation",
         f"{MODELS}; one printed table is a game here, tabular/data/, and its equilibrium is solved",
@@ -46,7 +34,6 @@ _LANGUAGE_MODELS = (
     ),
     _row(
         "ipo_md.summarisation",
-        "ipo_md",
         "arXiv:2403.08635, its table of win rates",
         "win rates of IPO-MD and online IPO against DPO, Nash-MD-PG, SLiC and RL",
         MODELS,
@@ -54,7 +41,6 @@ _LANGUAGE_MODELS = (
     ),
     _row(
         "egpo.language_models",
-        "egpo",
         "arXiv:2503.08942, its tables of win rates",
         "EGPO's win rates on Gemma-2-2B-it and Qwen2.5-1.5B-Instruct",
         MODELS,
@@ -62,7 +48,6 @@ _LANGUAGE_MODELS = (
     ),
     _row(
         "proximal_point.comal_language_models",
-        "proximal_point",
         "arXiv:2410.23223, its table of win rates",
         "COMAL's win rates on Llama-3-8B-Instruct and Qwen2.5-7B",
         MODELS,
@@ -70,7 +55,6 @@ _LANGUAGE_MODELS = (
     ),
     _row(
         "nash_prox.language_models",
-        "nash_prox",
         "arXiv:2505.19731v2, its tables of win rates",
         "Nash Prox's win rates on language models",
         f"{MODELS}; nor were the tables available to us",
@@ -81,21 +65,18 @@ _LANGUAGE_MODELS = (
 _ALL_METHODS = (
     _row(
         "game.matrix_vector_upper_bound",
-        "game",
         "arXiv:2601.02347, as its abstract says",
         "β = 0: some method finds an ε-Nash policy with O~(ε^(-2/3)) products P π",
         f"{NO_CONSTANT}, and that method is not implemented here",
     ),
     _row(
         "game.matrix_vector_lower_bound",
-        "game",
         "as cited by arXiv:2601.02347",
         "β = 0: no method that sees products P π alone needs fewer than Ω~(ε^(-2/3)) of them",
         "it speaks of every method: running one, or eight, proves nothing about the others",
     ),
     _row(
         "game.one_query_limit",
-        "game",
         "derived for methods of Krylov type, near equilibrium",
         "no one-query method's error falls by more than k/(1 + √(1 + k²)) a query, k = s/β",
         "it speaks of every method of a class: running some of them proves nothing about the others",
@@ -104,7 +85,6 @@ _ALL_METHODS = (
     ),
     _row(
         "nash_mirror_prox.best_published_rate",
-        "nash_mirror_prox",
         "survey of the papers named in this ledger",
         "no published policy-space method has a faster proved last-iterate rate in β and queries alone",
         "it speaks of the literature, which grows",
@@ -115,7 +95,6 @@ _ALL_METHODS = (
 _ORDERS = (
     _row(
         "nash_mirror_prox.published_order",
-        "nash_mirror_prox",
         "arXiv:2505.19731v1, as its abstract says",
         "KL, exploitability and span after N queries are O((1 + 2β)^(-N/2)/β)",
         f"{NO_CONSTANT}; with derived constants it is nash_mirror_prox.kl and its siblings, but for the "
@@ -123,7 +102,6 @@ _ORDERS = (
     ),
     _row(
         "omwu.optimistic_average_order",
-        "omwu",
         "arXiv:2502.16852 (ONPO), as its abstract says",
         "β = 0: the average policy's duality gap is O(1/T)",
         f"{NO_CONSTANT}; with a constant that we derive it is omwu.average",
@@ -133,35 +111,30 @@ _ORDERS = (
 _NOT_READ = (
     _row(
         "egpo.published_constants",
-        "egpo",
         "arXiv:2503.08942",
         "last-iterate linear rate, with the constants and the step size of the paper",
         f"{NOT_READ}; the derived form, on a step range of our own, is egpo.kl",
     ),
     _row(
         "egpo.published_noise",
-        "egpo",
         "arXiv:2503.08942",
         "last-iterate rate under noisy payoffs, down to a floor",
         f"{NOT_READ}; the floor that noise leaves is measured in rows of kind noise",
     ),
     _row(
         "nash_mirror_prox.policy_gradient",
-        "nash_mirror_prox",
         "arXiv:2505.19731v1",
         "rate of the version whose proximal steps are stochastic policy gradients",
         NOT_READ,
     ),
     _row(
         "nash_prox.high_probability",
-        "nash_prox",
         "arXiv:2505.19731v2, as its abstract says",
         "high-probability last-iterate rate of self-play policy gradient and of its proximal loop",
         f"{NOT_READ}; the outer loop with exact inner games is nash_prox.kl",
     ),
     _row(
         "mpo.linear_rate",
-        "mpo",
         "arXiv:2410.16714",
         "linear convergence to the Nash policy",
         "as far as we know it is about the inner regularised game; no rate to the original game's Nash "
@@ -169,7 +142,6 @@ _NOT_READ = (
     ),
     _row(
         "omwu.published_linear_rate",
-        "omwu",
         "arXiv:2512.24818, as its abstract says",
         "β = 0: the last iterate converges linearly where the Nash policy has full support",
         "its constants depend on the game and their text was not available to us; the local slope is derived "
@@ -178,7 +150,6 @@ _NOT_READ = (
     ),
     _row(
         "online_mirror_descent.self_play_variants",
-        "online_mirror_descent",
         "INPO (arXiv:2407.00617), SPO and SPPO",
         "losses, step sizes and average-iterate rates as those papers print them",
         "we know them at second hand; the common population step and its average's bound are "
@@ -186,7 +157,6 @@ _NOT_READ = (
     ),
     _row(
         "nash_md.moving_average_opponent",
-        "nash_md",
         "arXiv:2312.00886, the EMA variant",
         "the opponent is (1 - β) θ_t + β θ_0 as printed, or the recursion that text and sweep suggest",
         "which of two readings was meant is a question to the authors, not to a computer",

@@ -191,27 +191,6 @@ def certify_claim(
     return Summary(counts[PROVED], counts[REFUTED], counts[UNDECIDED], bits, float(worst), witness)
 
 
-def find_violation(
-    claim: Claim | str,
-    method: Method | None = None,
-    *,
-    seed: int = 0,
-    num_instances: int = 200,
-    num_steps: int = 5,
-    step_size: StepSize | None = None,
-) -> tuple[Instance, Certificate] | None:
-    """Return the first drawn instance on which a claim is certainly violated; ``None`` if there is none.
-
-    Args: as in ``certify_claim``, whose instances come first here too.
-    """
-    claim, method = _resolve(claim, method)
-    for instance in itertools.islice(_drawn(claim, seed, step_size), num_instances):
-        certificate = certify(claim, method, instance, num_steps=num_steps, first=FIRST.get(claim.name, 1))
-        if certificate.verdict == REFUTED:
-            return instance, certificate
-    return None
-
-
 def certify_violation(
     claim: Claim | str,
     instance: Mapping[str, Any],
@@ -333,21 +312,3 @@ def _bound(claim: Claim) -> Callable:
 @functools.lru_cache(maxsize=256)
 def _longest(claim: Claim) -> Callable:
     return trace(lambda beta: jnp.asarray(claim.step_size_range(beta)[1]), jnp.zeros(()))
-
-
-def wrong_sign(method: Method) -> Method:
-    """Return a method that reads every payoff with the wrong sign: the negative control of a certificate."""
-
-    def wrong(step_size: Any, beta: Any) -> Algorithm:
-        right = method(step_size, beta)
-
-        def step(key: Any, state: Any, oracle: Any, space: Any) -> Any:
-            def payoff(key: Any, policy: Any) -> Any:
-                feedback = oracle.payoff(key, policy)
-                return feedback._replace(preference=-feedback.preference)
-
-            return right.step(key, state, oracle._replace(payoff=payoff), space)
-
-        return right._replace(step=step)
-
-    return wrong

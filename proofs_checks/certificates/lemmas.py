@@ -18,7 +18,7 @@ from proofs_checks.certificates.balls import PRECISION, Balls, balls
 from proofs_checks.certificates.certify import above, below
 from proofs_checks.certificates.enclosure import kl, normalise, probabilities
 from proofs_checks.certificates.planted import Instance, Played, draw, play
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 
 BITS = 512
 IDENTITY_BITS = 256  # an identity is held to 2^-256 of its terms
@@ -155,16 +155,9 @@ def _check(
     control: str,
     subject: str = "game",
 ) -> Check:
-    return Check(
-        name=name,
-        subject=subject,
-        kind=kind,
-        source=source,
-        status="derived",
-        statement=statement,
-        assumptions=f"{assumptions}; A <= 5, in ball arithmetic, limit 1 without allowance",
-        judge=functools.partial(_judge, name, right, wrong, control),
-    )
+    limits = f"{assumptions}; A <= 5, in ball arithmetic, limit 1 without allowance"
+    judge = functools.partial(_judge, name, right, wrong, control)
+    return check_of(name, statement, limits, judge, source=source, kind=kind, subject=subject)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -18,7 +18,7 @@ from nlhf import logspace, nash_mirror_prox, omwu, online_mirror_descent
 from nlhf.base import Algorithm
 from proofs_checks.dynamics.noise import batch_run
 from proofs_checks.dynamics.spectra import descend, edge, self_play_games, spin
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.families import rock_paper_scissors
 from tabular.games import Game, make_game
 
@@ -133,16 +133,8 @@ def _judge_gradient_edge(effort: Effort) -> Outcome:
 
 def separation(name: str, statement: str, assumptions: str, judge: Any, status: str = "derived") -> Check:
     """A row of this kind; what is not derived was measured here."""
-    return Check(
-        name=name,
-        subject=name.split(".")[0],
-        kind="separation",
-        source="derived" if status == "derived" else "measured here",
-        status=status,
-        statement=statement,
-        assumptions=assumptions,
-        judge=judge,
-    )
+    source = "derived" if status == "derived" else "measured here"
+    return check_of(name, statement, assumptions, judge, status, source, kind="separation")
 
 
 def _edge_check(

@@ -25,8 +25,8 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from nlhf import egpo
 from nlhf.base import Feedback, Oracle, Policy, Static
-from proofs_checks.dynamics.noise import batch_run
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.dynamics.noise import LINEARISED, batch_run
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.families import planted, uniform_skew
 from tabular.games import Game
 from tabular.oracle import OracleFactory, exact, sampled
@@ -335,41 +335,43 @@ def _judge_draws(effort: Effort) -> Outcome:
     return _exponent(draws, kl.mean(1), -1.0)
 
 
-def _check(what: str, statement: str, assumptions: str, judge: Callable[[Effort], Outcome]) -> Check:
-    return Check(
-        name=f"egpo.noise.{what}",
-        subject="egpo",
-        kind="noise",
-        source="derived: linearisation at the equilibrium",
-        status="derived",
-        statement=statement,
-        assumptions=assumptions,
-        judge=judge,
-    )
-
+_check = functools.partial(check_of, kind="noise", source=LINEARISED)
 
 CHECKS: tuple[Check, ...] = (
     _check(
-        "floor",
+        "egpo.noise.floor",
         "E KL(π*‖π_t) -> (ησ²/(4β)) (1 - Σ π*²), up to a share η(β + 1/(π²β)) and 3 standard errors",
         "independent normal noise σ = 0.02 on each payoff at both half steps",
         _judge_law,
     ),
     _check(
-        "floor_exact",
+        "egpo.noise.floor_exact",
         "E KL(π*‖π_t) -> tr(D X)/2, X = M X Mᵀ + η²σ² + η⁴σ² (AD)(AD)ᵀ, within 4 standard errors",
         "independent normal noise σ = 0.02 on each payoff at both half steps",
         _judge_exact,
     ),
     _check(
-        "floor_sampled",
+        "egpo.noise.floor_sampled",
         "E KL(π*‖π_t) -> tr(D X)/2 with C the covariance of one labelled draw over n, within 5 %",
         "n = 32 labelled draws a query; η/β <= 0.1",
         _judge_sampled,
     ),
     _check(
-        "step_exponent", "the floor grows like η^1", "normal noise, β = 1/2, η in [0.03, 0.2]", _judge_step
+        "egpo.noise.step_exponent",
+        "the floor grows like η^1",
+        "normal noise, β = 1/2, η in [0.03, 0.2]",
+        _judge_step,
     ),
-    _check("beta_exponent", "the floor falls like β^-1", "planted π*, η = 0.05, β in [0.3, 2]", _judge_beta),
-    _check("draws_exponent", "the floor falls like n^-1", "labels, η = 0.05, β >= 1/2, n >= 2", _judge_draws),
+    _check(
+        "egpo.noise.beta_exponent",
+        "the floor falls like β^-1",
+        "planted π*, η = 0.05, β in [0.3, 2]",
+        _judge_beta,
+    ),
+    _check(
+        "egpo.noise.draws_exponent",
+        "the floor falls like n^-1",
+        "labels, η = 0.05, β >= 1/2, n >= 2",
+        _judge_draws,
+    ),
 )

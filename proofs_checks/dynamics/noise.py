@@ -52,7 +52,7 @@ from nlhf import egpo, nash_md, omwu, online_mirror_descent
 from nlhf.base import Algorithm
 from nlhf.errors import RangeWarning
 from proofs_checks import instances
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.games import Game
 from tabular.oracle import OracleFactory, exact, sampled
 from tabular.runner import Axes, Trace, run
@@ -61,6 +61,7 @@ Array = jax.Array
 
 DELTA = 0.05  # probability with which the bound of the second kind may be broken
 BETAS = (0.03, 3.0)
+LINEARISED = "derived: linearisation at the equilibrium"  # source of rows here and beside
 MIRROR, EXTRAGRADIENT = 1 / 8, 1 / 2  # c of the module's text
 
 
@@ -313,19 +314,15 @@ def _statement(name: str, delta: bool) -> str:
 def _check(name: str, delta: float) -> Check:
     tail = delta < 1
     span = "η <= 4β/(1 + 4β²)" if name == "online_mirror_descent" else "ηβ <= 1"
-    return Check(
-        name=f"{name}.noise.{'quantile' if tail else 'expectation'}",
-        subject=name.split(".")[0],
-        kind="noise",
-        source="derived: Hoeffding's lemma inside the mirror step"
-        + (", then Markov's inequality" if tail else ""),
-        status="derived",
-        statement=_statement(name, tail),
-        assumptions=f"payoffs unbiased given the past, of range at most 1, drawn anew at each query; {span}; "
+    how = "derived: Hoeffding's lemma inside the mirror step"
+    return check_of(
+        f"{name}.noise.{'quantile' if tail else 'expectation'}",
+        _statement(name, tail),
+        f"payoffs unbiased given the past, of range at most 1, drawn anew at each query; {span}; "
         "judged less three standard errors over the seeds",
-        judge=functools.partial(
-            _judge, name=name, delta=delta, lower=_lower_quantile if tail else _lower_mean
-        ),
+        functools.partial(_judge, name=name, delta=delta, lower=_lower_quantile if tail else _lower_mean),
+        source=how + (", then Markov's inequality" if tail else ""),
+        kind="noise",
     )
 
 

@@ -14,9 +14,9 @@ from nlhf import egpo, logspace, nash_md, nash_mirror_prox, omwu, online_mirror_
 from nlhf.base import Algorithm, Claim, Constants
 from nlhf.errors import InputError
 from proofs_checks import instances
-from proofs_checks.dynamics.noise import batch_run, plant
+from proofs_checks.dynamics.noise import LINEARISED, batch_run, plant
 from proofs_checks.rates import Fit, fit_linear, fit_power
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.families import uniform_skew
 from tabular.games import make_game
 from tabular.nash import solve_regularised
@@ -234,19 +234,9 @@ def _judge_decreasing(effort: Effort) -> Outcome:
     )
 
 
-def _check(
-    name: str, statement: str, assumptions: str, judge: Callable[[Effort], Outcome], status: str = "derived"
-) -> Check:
-    return Check(
-        name=name,
-        subject=name.split(".")[0],
-        kind="scaling",
-        source="derived: linearisation at the equilibrium" if status == "derived" else "measured here",
-        status=status,
-        statement=statement,
-        assumptions=assumptions,
-        judge=judge,
-    )
+def _check(name: str, statement: str, assumptions: str, judge: Any, status: str = "derived") -> Check:
+    source = LINEARISED if status == "derived" else "measured here"
+    return check_of(name, statement, assumptions, judge, status, source, kind="scaling")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -21,7 +21,7 @@ from proofs_checks.dynamics.edges import stack
 from proofs_checks.dynamics.noise import batch_run
 from proofs_checks.dynamics.separations import biased_limit
 from proofs_checks.dynamics.spectra import spin
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.families import random_reference, uniform_skew
 from tabular.games import Game, make_game
 from tabular.metrics import duality_gap
@@ -193,16 +193,9 @@ def _judge_step(effort: Effort) -> Outcome:
 
 
 def _check(name: str, statement: str, assumptions: str, judge: Any, status: str = "empirical") -> Check:
-    return Check(
-        name=name,
-        subject=name.split(".")[0],
-        kind="identity" if status == "derived" else "separation",
-        source="protocol of the simulations of arXiv:2503.08942",
-        status=status,
-        statement=statement,
-        assumptions=assumptions,
-        judge=judge,
-    )
+    kind = "identity" if status == "derived" else "separation"
+    source = "protocol of the simulations of arXiv:2503.08942"
+    return check_of(name, statement, assumptions, judge, status, source, kind=kind)
 
 
 PROTOCOL = "A = 10, uniform pairs, normal reference, start at the reference"

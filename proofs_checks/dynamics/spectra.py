@@ -11,7 +11,7 @@ method that moves logits by polynomials in A D has one factor a mode, and KL fal
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ import numpy as np
 from nlhf import logspace, nash_mirror_prox, omwu
 from nlhf.losses import squared
 from proofs_checks import instances
-from proofs_checks.dynamics.noise import batch_run, plant
+from proofs_checks.dynamics.noise import LINEARISED, batch_run, plant
 from proofs_checks.rates import fit_linear
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.families import full_support, rock_paper_scissors
 from tabular.games import Game, make_game
 from tabular.oracle import exact
@@ -260,18 +260,7 @@ def _judge_gradient(effort: Effort) -> Outcome:
     )
 
 
-def _check(name: str, statement: str, assumptions: str, judge: Any) -> Check:
-    return Check(
-        name=name,
-        subject=name.split(".")[0],
-        kind="scaling",
-        source="derived: linearisation at the equilibrium",
-        status="derived",
-        statement=statement,
-        assumptions=assumptions,
-        judge=judge,
-    )
-
+_check = functools.partial(check_of, kind="scaling", source=LINEARISED)
 
 CHECKS: tuple[Check, ...] = (
     _check(

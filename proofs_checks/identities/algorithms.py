@@ -22,7 +22,7 @@ from proofs_checks.identities.variational import (
     settings_of,
     witness_of,
 )
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of, outcome_of
 from tabular.games import Game
 from tabular.oracle import exact
 from tabular.spaces.simplex import simplex
@@ -61,8 +61,8 @@ def _outcome(
 ) -> Outcome:
     """Outcome of one error an instance of the bank; both arrays start with the axis N."""
     errors, wrong = (array.reshape(len(array), -1).max(-1) for array in (errors, wrong))
-    witness = witness_of(bank_of(effort), int(np.argmax(errors)), step_size=step_size)
-    return Outcome(len(errors), float(errors.max()), control, float(wrong.max()), LIMIT, witness)
+    witness = functools.partial(witness_of, bank_of(effort), step_size=step_size)
+    return outcome_of(errors, control, wrong, witness, LIMIT)
 
 
 def _judge_mirror_prox(effort: Effort) -> Outcome:
@@ -168,15 +168,12 @@ def _judge_biased_limit(effort: Effort) -> Outcome:
     method = method_of("nash_md", effort, step_size=mixture / beta, beta=beta)
     last = path_of(method, bank.game, bank.start, 150).policy[-1]
     rows = np.flatnonzero(mild >= 0.5)
-    index = int(rows[np.argmax(gap(response[rows, 0], last[rows]))])
-    return Outcome(
-        len(rows),
-        float(gap(response[rows, 0], last[rows]).max()),
-        "the Nash policy at β/(1 - ηβ) itself",
-        float(gap(log_nash[rows, 0], last[rows]).max()),
-        LIMIT,
-        witness_of(bank, index, step_size=mixture / beta),
-    )
+    errors, wrong = (gap(policy[rows, 0], last[rows]) for policy in (response, log_nash))
+
+    def witness(index: int) -> dict[str, Any]:
+        return witness_of(bank, int(rows[index]), step_size=mixture / beta)
+
+    return outcome_of(errors, "the Nash policy at β/(1 - ηβ) itself", wrong, witness, LIMIT)
 
 
 def _judge_magnet_fixed(effort: Effort) -> Outcome:
@@ -199,16 +196,11 @@ def _judge_magnet_fixed(effort: Effort) -> Outcome:
         path = path_of(method, game, log_policy, 4).policy
         return gap(path[:1], path).max(0)
 
+    def witness(index: int) -> dict[str, Any]:
+        return {"size": size, "beta": float(bank.game.beta[index]), "nash": nash[index].tolist()}
+
     errors = drift(np.log(nash)[:, None])
-    index = int(np.argmax(errors))
-    return Outcome(
-        count,
-        float(errors.max()),
-        "the reference as start and magnet",
-        float(drift(log_ref).max()),
-        LIMIT,
-        {"size": size, "beta": float(bank.game.beta[index]), "nash": nash[index].tolist()},
-    )
+    return outcome_of(errors, "the reference as start and magnet", drift(log_ref), witness, LIMIT)
 
 
 def _judge_flow(effort: Effort) -> Outcome:
@@ -239,90 +231,64 @@ def _judge_flow(effort: Effort) -> Outcome:
     return _outcome(effort, errors, "without the reverse divergence", wrong)
 
 
-def _identity(
-    name: str,
-    subject: str,
-    statement: str,
-    source: str,
-    assumptions: str,
-    judge: Callable,
-    status: str = "derived",
-) -> Check:
-    return Check(name, subject, "identity", source, status, statement, assumptions, judge)
-
+_identity = functools.partial(check_of, kind="identity")
 
 CHECKS: tuple[Check, ...] = (
     _identity(
         "nash_md.first_step_forgets_start",
-        "nash_md",
         "with η_0 = 1/β (t from 0) π_1 is the same from every start",
-        "arXiv:2312.00886, Theorem 1",
         "full-support starts",
         _judge_first_step,
         "theorem",
+        "arXiv:2312.00886, Theorem 1",
     ),
     _identity(
         "nash_mirror_prox.is_egpo",
-        "nash_mirror_prox",
         "η = gβ gives the half and the full iterates of EGPO with step g/(1 + gβ)",
-        "derived",
         "g <= 2; up to 100 steps from one start",
         _judge_mirror_prox,
     ),
     _identity(
         "online_mirror_descent.is_magnetic",
-        "online_mirror_descent",
         "the implicit step g towards a magnet at π_ref is the explicit step g/(1 + gβ)",
-        "derived",
         "g <= 4β; up to 100 steps from one start",
         _judge_magnetic,
     ),
     _identity(
         "ipo_md.without_mixture",
-        "ipo_md",
         "IPO-MD at mixture 0 is online mirror descent",
-        "derived",
         "10 steps from one start",
         _judge_unmixed,
     ),
     _identity(
         "nash_md.constant_step_fixed_point",
-        "nash_md",
         "a constant step keeps BR_β(π'), π' the Nash policy at temperature β/(1 - ηβ)",
-        "derived",
         "0 < ηβ <= 0.9",
         functools.partial(_judge_biased, "nash_md"),
     ),
     _identity(
         "nash_md.constant_step_limit",
-        "nash_md",
         "a constant step converges to BR_β(π'), π' the Nash policy at temperature β/(1 - ηβ)",
-        "derived",
         "β/(1 - ηβ) >= 1/2 and a step half as long as is proved to contract; 150 steps",
         _judge_biased_limit,
     ),
     _identity(
         "ipo_md.fixed_point",
-        "ipo_md",
         "IPO-MD keeps BR_β(π'), π' the Nash policy at temperature β/(1 - mixture): what Nash-MD keeps where "
         "ηβ = mixture",
-        "method: arXiv:2403.08635; derived",
         "mixture in (0, 0.9]",
         functools.partial(_judge_biased, "ipo_md"),
+        source="method: arXiv:2403.08635; derived",
     ),
     _identity(
         "mpo.fixed_point",
-        "mpo",
         "an unregularised Nash policy of full support is kept, magnet and all, at every β",
-        "derived",
         "constructed games; 4 steps, the magnet moving every 2",
         _judge_magnet_fixed,
     ),
     _identity(
         "online_mirror_descent.flow",
-        "online_mirror_descent",
         "d/dη KL(π*‖π+) = -β (KL(π*‖π) + KL(π‖π*)) at η = 0",
-        "derived",
         "any π of full support",
         _judge_flow,
     ),

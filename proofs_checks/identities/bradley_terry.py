@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf import losses
-from proofs_checks.identities.examples import example
 from proofs_checks.identities.game import pair_of
 from proofs_checks.identities.losses import Draw, draws_of, gradient
 from proofs_checks.identities.variational import log_softmax, witness_of
 from proofs_checks.instances import KINDS
-from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
+from proofs_checks.rows import ROUNDING, Check, Effort, Outcome, check_of
 from tabular import families
 
 LIMIT = 1e-12  # relative to 1 + |value|
@@ -188,68 +187,62 @@ def _dpo_cycle(effort: Effort) -> Outcome:
 _IPO_MD = "after arXiv:2403.08635; derived"
 
 CHECKS: tuple[Check, ...] = (
-    example(
+    check_of(
         "bradley_terry.nash_monotone",
-        "lemma",
-        "derived",
-        "derived",
         "under Bradley-Terry preferences log(π*/π_ref) increases in the score",
+        "none",
         _monotone,
+        kind="lemma",
+        subject="game",
     ),
-    example(
+    check_of(
         "bradley_terry.nash_is_reward_policy",
-        "separation",
-        "derived",
-        "derived",
         "under Bradley-Terry preferences π* = π_ref exp(r/τ) for some τ",
+        "none",
         _not_a_reward,
+        kind="separation",
+        subject="game",
         refuted=True,
     ),
-    example(
+    check_of(
         "additive.nash_is_reward_policy",
-        "identity",
-        "derived",
-        "derived",
         "P = 1/2 + (r_i - r_j)/2 has π* = π_ref exp(r/(2β)), what RLHF finds at the KL weight 2β",
+        "|r_i - r_j| <= 1",
         _additive,
-        assumptions="|r_i - r_j| <= 1",
+        kind="identity",
+        subject="game",
     ),
-    example(
+    check_of(
         "bradley_terry.small_scores",
-        "identity",
-        "derived",
-        "derived",
         "as scores go to 0, π* becomes π_ref exp(r/(4β)), what RLHF finds at the KL weight 4β",
+        "scores of 1e-5",
         _small_scores,
-        assumptions="scores of 1e-5",
+        kind="identity",
+        subject="game",
     ),
-    example(
+    check_of(
         "loss.online_dpo_stationary",
-        "identity",
-        _IPO_MD,
-        "derived",
         "under Bradley-Terry preferences the RLHF policy π_ref exp(r/β) is stationary for online DPO",
+        "none",
         _dpo_stationary,
-        subject="loss",
+        source=_IPO_MD,
+        kind="identity",
     ),
-    example(
+    check_of(
         "loss.online_dpo_finds_nash",
-        "separation",
-        _IPO_MD,
-        "derived",
         "the regularised Nash policy of two actions is stationary for online DPO",
+        "P ≠ 1/2; smallest gradient shown",
         _dpo_two,
-        assumptions="P ≠ 1/2; smallest gradient shown",
-        subject="loss",
+        source=_IPO_MD,
+        kind="separation",
         refuted=True,
     ),
-    example(
+    check_of(
         "loss.online_dpo_rock_paper_scissors",
-        "identity",
-        _IPO_MD,
-        "derived",
         "the Nash policy of rock-paper-scissors with a uniform reference is stationary for online DPO",
+        "none",
         _dpo_cycle,
-        subject="loss",
+        source=_IPO_MD,
+        kind="identity",
     ),
 )

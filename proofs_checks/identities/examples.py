@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular import families
 
 LIMIT = 1e-12  # relative to 1 + |value|
@@ -180,76 +179,68 @@ def _moves(effort: Effort) -> Outcome:
     )
 
 
-def example(
-    name: str,
-    kind: str,
-    source: str,
-    status: str,
-    statement: str,
-    judge: Callable[[Effort], Outcome],
-    *,
-    assumptions: str = "none",
-    subject: str = "game",
-    refuted: bool = False,
-) -> Check:
-    """One row about the game or a loss."""
-    return Check(name, subject, kind, source, status, statement, assumptions, judge, refuted)
-
-
 _NASH_MD = "arXiv:2312.00886"
 
 CHECKS: tuple[Check, ...] = (
-    example(
+    check_of(
         "example.three_types",
-        "identity",
-        f"{_NASH_MD}, section 3.2",
-        "theorem",
         "three types of rater: Nash policy (1/3 + ε/2, 1/3 + ε/2, 1/3 - ε), in exact rationals",
+        "|ε| <= 1/3",
         _three_types,
-        assumptions="|ε| <= 1/3",
-    ),
-    example(
-        "example.three_types_reward",
-        "separation",
+        "theorem",
         f"{_NASH_MD}, section 3.2",
-        "theorem",
+        kind="identity",
+        subject="game",
+    ),
+    check_of(
+        "example.three_types_reward",
         "reward learning on the three types picks the first answer for ε > 0 and the second for ε < 0",
+        "pairs drawn uniformly",
         _reward_flips,
-        assumptions="pairs drawn uniformly",
+        "theorem",
+        f"{_NASH_MD}, section 3.2",
+        kind="separation",
+        subject="game",
     ),
-    example(
+    check_of(
         "example.elo",
-        "separation",
-        f"{_NASH_MD}, appendix A",
-        "theorem",
         "scores (0, log 9, log 2), π_1 = 2π_2: reward picks (2/3, 1/3, 0), but (0, 0, 1) beats it with 50/99",
+        "none",
         _elo,
+        "theorem",
+        f"{_NASH_MD}, appendix A",
+        kind="separation",
+        subject="game",
     ),
-    example(
+    check_of(
         "example.dice",
-        "identity",
-        f"{_NASH_MD}, appendix C",
-        "theorem",
         "dice {2, 4, 9}, {1, 6, 8}, {3, 5, 7} beat each other in a circle by 5/9; of three raters 2/3 agree",
+        "none",
         _dice,
+        "theorem",
+        f"{_NASH_MD}, appendix C",
+        kind="identity",
+        subject="game",
     ),
-    example(
+    check_of(
         "bradley_terry.fit_matches_win_rates",
-        "identity",
-        f"{_NASH_MD}, Proposition 2",
-        "theorem",
         "the best Bradley-Terry model for the law π has P_BT(y ≻ π) = P(y ≻ π)",
+        "π of full support, no preference 0 or 1",
         _moments,
-        assumptions="π of full support, no preference 0 or 1",
-    ),
-    example(
-        "bradley_terry.fit_ignores_sampling",
-        "separation",
-        f"against {_NASH_MD}, Theorem 2",
         "theorem",
+        f"{_NASH_MD}, Proposition 2",
+        kind="identity",
+        subject="game",
+    ),
+    check_of(
+        "bradley_terry.fit_ignores_sampling",
         "the best Bradley-Terry reward does not depend on the sampling law",
+        "random preferences; smallest move shown",
         _moves,
-        assumptions="random preferences; smallest move shown",
+        "theorem",
+        f"against {_NASH_MD}, Theorem 2",
+        kind="separation",
+        subject="game",
         refuted=True,
     ),
 )

@@ -7,7 +7,6 @@ equilibria, its metrics and its divergence.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from scipy.optimize import minimize
 from nlhf import logspace
 from proofs_checks.identities.variational import log_softmax, witness_of
 from proofs_checks.instances import Bank, build
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of, outcome_of
 from tabular.metrics import METRICS
 
 LIMIT = 1e-12  # relative to 1 + |value|
@@ -102,13 +101,9 @@ def pair_of(effort: Effort) -> Pair:
     return Pair(bank, advantage, beta, reference, nash, first, second, present)
 
 
-def outcome_of(
-    pair: Pair, errors: np.ndarray, control: str, wrong: np.ndarray, limit: float = LIMIT
-) -> Outcome:
+def judged(pair: Pair, errors: np.ndarray, control: str, wrong: np.ndarray, limit: float = LIMIT) -> Outcome:
     """Outcome of one error an instance ``[N]``, right and wrong."""
-    index = int(np.argmax(errors))
-    witness = witness_of(pair.bank, index)
-    return Outcome(len(errors), float(errors.max()), control, float(wrong.max()), limit, witness)
+    return outcome_of(errors, control, wrong, functools.partial(witness_of, pair.bank), limit)
 
 
 def _relative(measured: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -132,7 +127,7 @@ def _closed_form(effort: Effort) -> Outcome:
         errors = np.maximum(errors, np.maximum(_relative(measured, value), _relative(measured, closed)))
         reverse = pair.beta * pair.kl(pair.response(log_policy), log_policy)
         wrong = np.maximum(wrong, _relative(reverse, value))
-    return outcome_of(pair, errors, "β KL(BR(π)‖π), the divergence reversed", wrong)
+    return judged(pair, errors, "β KL(BR(π)‖π), the divergence reversed", wrong)
 
 
 def _brute_force(effort: Effort) -> Outcome:
@@ -180,7 +175,7 @@ def _nash_wins(effort: Effort) -> Outcome:
     value = pair.value(pair.log_nash, pair.first)
     measured = pair.beta * pair.bregman(pair.first, pair.log_nash)
     wrong = pair.beta * pair.bregman(pair.log_nash, pair.first)
-    return outcome_of(
+    return judged(
         pair, _relative(measured, value), "β KL(π*‖π), the divergence reversed", _relative(wrong, value)
     )
 
@@ -196,41 +191,39 @@ def _monotone(effort: Effort) -> Outcome:
     value = ((operator(pair.first) - operator(pair.second)) * difference).sum(-1)
     one_way = pair.beta * pair.bregman(pair.first, pair.second)
     other_way = pair.beta * pair.bregman(pair.second, pair.first)
-    return outcome_of(
+    return judged(
         pair, _relative(one_way + other_way, value), "one of the two divergences", _relative(one_way, value)
     )
 
 
-def _check(
-    kind: str, name: str, statement: str, assumptions: str, judge: Callable, source: str = "derived"
-) -> Check:
-    return Check(name, "game", kind, source, "derived", statement, assumptions, judge)
-
-
 _ANY = "any π of full support, β from 1e-3 to 10"
+
+_check = functools.partial(check_of, kind="identity")
 
 CHECKS: tuple[Check, ...] = (
     _check(
-        "identity",
         "game.gap_closed_form",
         "max_u P_β(u ≻ π) - 1/2 = β KL(π‖BR(π)) = β [lse(log π_ref + (P - 1/2)π/β) + KL(π‖π_ref)]",
         _ANY,
         _closed_form,
     ),
     _check(
-        "identity",
         "game.gap_is_maximum",
         "β KL(π‖BR(π)) is what a search over u for max P_β(u ≻ π) - 1/2 finds",
         "two or three actions, β > 0.05, where a quasi-Newton search ends at rounding",
         _brute_force,
     ),
-    _check("identity", "game.nash_margin", "P_β(π* ≻ π) - 1/2 = β KL(π‖π*)", _ANY, _nash_wins),
     _check(
-        "identity",
+        "game.nash_margin",
+        "P_β(π* ≻ π) - 1/2 = β KL(π‖π*)",
+        _ANY,
+        _nash_wins,
+    ),
+    _check(
         "game.strong_monotonicity",
         "<F(p) - F(q), p - q> = β (KL(p‖q) + KL(q‖p)), F(p) = -P p + β log(p/π_ref)",
         "any p, q of full support, β from 1e-3 to 10",
         _monotone,
-        "behind the uniqueness of arXiv:2312.00886, Proposition 1; derived",
+        source="behind the uniqueness of arXiv:2312.00886, Proposition 1; derived",
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -12,9 +11,9 @@ import numpy as np
 from scipy.optimize import linprog
 
 from nlhf import logspace
-from proofs_checks.identities.game import LIMIT, outcome_of, pair_of
+from proofs_checks.identities.game import LIMIT, judged, pair_of
 from proofs_checks.identities.variational import log_softmax
-from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
+from proofs_checks.rows import ROUNDING, Check, Effort, Outcome, check_of
 from tabular import families
 from tabular.rational import solve_exact
 
@@ -32,7 +31,7 @@ def _residual(effort: Effort) -> Outcome:
         )
         return (top - bottom) / (1 + np.maximum(np.abs(pair.log_ref).max(-1), 0.5 / pair.beta))
 
-    return outcome_of(pair, residual(1.0), "the equilibrium of the transposed game", residual(-1.0))
+    return judged(pair, residual(1.0), "the equilibrium of the transposed game", residual(-1.0))
 
 
 def _exploited(effort: Effort) -> Outcome:
@@ -43,7 +42,7 @@ def _exploited(effort: Effort) -> Outcome:
     def measured(log_policy: np.ndarray) -> np.ndarray:
         return pair.beta * pair.bregman(log_policy, pair.response(log_policy)) / allowed
 
-    return outcome_of(
+    return judged(
         pair, measured(pair.log_nash), "a policy 1e-3 nats away", measured(pair.second), 1 + ROUNDING
     )
 
@@ -222,61 +221,55 @@ def _odd_support(effort: Effort) -> Outcome:
     )
 
 
-def _check(
-    kind: str, name: str, statement: str, assumptions: str, judge: Callable, refuted: bool = False
-) -> Check:
-    return Check(name, "game", kind, "derived", "derived", statement, assumptions, judge, refuted)
-
-
 CHECKS: tuple[Check, ...] = (
-    _check(
-        "identity",
+    check_of(
         "game.newton_residual",
         "log π* = log π_ref + (P - 1/2)π*/β + constant at the Newton solution, relative to its largest term",
         "β from 1e-3 to 10, references down to 1e-8",
         _residual,
+        kind="identity",
     ),
-    _check(
-        "lemma",
+    check_of(
         "game.newton_certificate",
         "β KL(π‖BR(π)) at the Newton solution is at most what rounding of its logarithms explains",
         "β from 1e-3 to 10, references down to 1e-8",
         _exploited,
+        kind="lemma",
     ),
-    _check(
-        "identity",
+    check_of(
         "game.kl_to_fifty_digits",
         "Σ p r - p + q, r = log p - log q, as the library evaluates it, to a relative 1e-12",
         "ten actions, policies 1e-15 to 1 nats apart; decimal arithmetic of 50 digits",
         _fifty_digits,
+        kind="identity",
     ),
-    _check(
-        "lemma",
+    check_of(
         "game.kl_floor",
         "the Bregman form follows a linear rate down to the square of the logarithms' rounding",
         "β >= 0.1, 600 composite extragradient steps of size 2",
         _floor,
+        kind="lemma",
     ),
-    _check(
-        "lemma",
+    check_of(
         "game.naive_kl_is_nonnegative",
         "Σ p log(p/q) >= 0 in floating point",
         "policies 1e-9 nats apart",
         _naive_sign,
+        kind="lemma",
         refuted=True,
     ),
-    _check(
-        "identity",
+    check_of(
         "game.exact_nash",
         "the exact solver's rationals satisfy p >= 0, Σp = 1, max_i ((P - 1/2) p)_i <= 0",
         "random games of 3 to 8 actions; β = 0",
         _exact_nash,
+        kind="identity",
     ),
-    _check(
-        "identity",
+    check_of(
         "game.odd_support",
         "every Nash policy of a generic game without regularisation has a support of odd size",
         "every pair uniform on (0, 1); β = 0",
         _odd_support,
+        kind="identity",
     ),
 )

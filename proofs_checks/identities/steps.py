@@ -20,7 +20,7 @@ from proofs_checks.identities.variational import (
     step_errors,
     witness_of,
 )
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of, outcome_of
 
 LIMIT = 1e-12  # relative to 1 + |value|
 
@@ -28,29 +28,25 @@ LIMIT = 1e-12  # relative to 1 + |value|
 # Wrong steps that only one method can make, beside those of proofs_checks.controls.
 
 
-def _own_answer(
-    inner: Callable, key: Any, state: Any, oracle: Oracle, space: PolicySpace
-) -> tuple[Any, Info]:
-    """Asks for the answer to the last iterate in every query."""
+def _answering(field: str, inner: Callable, key: Any, state: Any, oracle: Oracle, space: PolicySpace) -> Any:
+    """Take the step with every query answered as if it asked about a policy in the state."""
 
     def payoff(key: Any, policy: Any) -> Any:
         del policy
-        return oracle.payoff(key, state.policy)
+        return oracle.payoff(key, getattr(state, field))
 
     return inner(key, state, oracle._replace(payoff=payoff), space)
 
 
-def _stale_half(
-    inner: Callable, key: Any, state: Any, oracle: Oracle, space: PolicySpace
-) -> tuple[Any, Info]:
+def _own_answer(*arguments: Any) -> Any:
+    """Asks for the answer to the last iterate in every query."""
+    return _answering("policy", *arguments)
+
+
+def _stale_half(inner: Callable, *arguments: Any) -> Any:
     """Answers the half iterate of the step before."""
-
-    def payoff(key: Any, policy: Any) -> Any:
-        del policy
-        return oracle.payoff(key, state.half)
-
-    stale, _ = inner(key, state, oracle._replace(payoff=payoff), space)
-    fresh, info = inner(key, state, oracle, space)
+    stale, _ = _answering("half", inner, *arguments)
+    fresh, info = inner(*arguments)
     return fresh._replace(policy=stale.policy), info
 
 
@@ -108,32 +104,24 @@ def _free_centre(name: str, effort: Effort) -> Algorithm:
 def _judge_step(name: str, control: str, wrong: Callable, effort: Effort) -> Outcome:
     errors = step_errors(name, None, effort)
     broken = step_errors(name, wrong(name, effort), effort)
-    index = int(np.argmax(errors))
     step_size = settings_of(name, effort)["step_size"]
-    return Outcome(
-        len(errors),
-        float(np.max(errors)),
-        control,
-        float(np.max(broken)),
-        LIMIT,
-        witness_of(bank_of(effort), index, step_size=step_size),
-        {"control_share": float(np.mean(~(broken <= LIMIT)))},
-    )
+    witness = functools.partial(witness_of, bank_of(effort), step_size=step_size)
+    detail = {"control_share": float(np.mean(~(broken <= LIMIT)))}
+    return outcome_of(errors, control, broken, witness, LIMIT, detail)
 
 
 def _step_check(
     name: str, statement: str, source: str, status: str, control: str, wrong: Callable, row: str = ""
 ) -> Check:
-    return Check(
+    return check_of(
         row or f"{name}.step",
-        name.split(".")[0],
-        "identity",
-        source,
-        status,
         statement,
         "full-support starts off the reference, β from 5e-3 to 10, exact payoffs; the first-order condition "
         "of the argmax by automatic differentiation",
         functools.partial(_judge_step, name, control, wrong),
+        status,
+        source,
+        kind="identity",
     )
 
 

@@ -284,11 +284,6 @@ def step_errors(name: str, method: Algorithm | None = None, effort: Effort = Eff
     return worst
 
 
-def step_error(name: str, method: Algorithm | None = None, effort: Effort = Effort()) -> float:  # noqa: B008
-    """Return the largest of ``step_errors``."""
-    return float(np.max(step_errors(name, method, effort)))
-
-
 def witness_of(bank: Bank, index: int, **more: Any) -> dict[str, Any]:
     """Describe one instance of a bank in JSON values, with further columns ``[N]`` by name."""
     extra = {key: float(value[index]) for key, value in more.items() if value is not None}

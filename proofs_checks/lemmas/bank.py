@@ -17,7 +17,7 @@ import numpy as np
 from nlhf import logspace
 from nlhf.base import Algorithm, State
 from proofs_checks.instances import Bank, build, describe, subset
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.games import Game
 from tabular.oracle import exact
 from tabular.spaces.simplex import simplex
@@ -91,15 +91,14 @@ def checks(
       quick_most: likewise at quick effort.
     """
     return tuple(
-        Check(
-            name=lemma.name,
-            subject=lemma.name.split(".")[0],
+        check_of(
+            lemma.name,
+            lemma.statement,
+            lemma.assumptions,
+            functools.partial(_judge, lemmas, index, most, quick_most),
+            lemma.status,
+            lemma.source,
             kind="lemma",
-            source=lemma.source,
-            status=lemma.status,
-            statement=lemma.statement,
-            assumptions=lemma.assumptions,
-            judge=functools.partial(_judge, lemmas, index, most, quick_most),
         )
         for index, lemma in enumerate(lemmas)
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from nlhf import logspace, nash_mirror_prox
 from proofs_checks.lemmas.bank import ratio
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Effort, Outcome, check_of
 from tabular.games import Game
 from tabular.runner import Axes, Measure, run
 
@@ -119,14 +119,12 @@ def judge(effort: Effort) -> Outcome:
 
 
 CHECKS = (
-    Check(
-        name="nash_mirror_prox.original_game",
-        subject="nash_mirror_prox",
-        kind="lemma",
+    check_of(
+        "nash_mirror_prox.original_game",
+        "max_a (Mπ)_a <= ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β) queries, β = ε/(2 log A)",
+        "uniform reference and start, g = 2, β <= 0.3, exact payoffs, last iterate",
+        judge,
         source="game.original_exploitability, nash_mirror_prox.full_step_exploitability and .one_step",
-        status="derived",
-        statement="max_a (Mπ)_a <= ε after N = 2 log((1 + 1/β) log A/ε)/log(1 + 2β) queries, β = ε/(2 log A)",
-        assumptions="uniform reference and start, g = 2, β <= 0.3, exact payoffs, last iterate",
-        judge=judge,
+        kind="lemma",
     ),
 )

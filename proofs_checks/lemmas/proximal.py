@@ -26,7 +26,7 @@ from proofs_checks.lemmas.bank import (
     kl_allowance,
     ratio,
 )
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Effort, Outcome, check_of
 from tabular.families import full_support
 from tabular.nash import solve_regularised
 from tabular.rational import solve_exact
@@ -253,24 +253,20 @@ LEMMAS = (
 )
 CHECKS = (
     *checks(LEMMAS, SOLVED, QUICK_SOLVED),
-    Check(
-        name="proximal_point.distance",
-        subject="proximal_point",
-        kind="lemma",
+    check_of(
+        "proximal_point.distance",
+        "KL(q‖z) + KL(z‖π) <= KL(q‖π), z the Nash policy with weight τ to π",
+        "β = 0, every τ > 0, every equilibrium q, unique or not, inner game solved exactly",
+        judge_distance,
         source="one exact step; outer loop of arXiv:2410.23223 and of arXiv:2410.16714",
-        status="derived",
-        statement="KL(q‖z) + KL(z‖π) <= KL(q‖π), z the Nash policy with weight τ to π",
-        assumptions="β = 0, every τ > 0, every equilibrium q, unique or not, inner game solved exactly",
-        judge=judge_distance,
-    ),
-    Check(
-        name="proximal_point.average",
-        subject="proximal_point",
         kind="lemma",
+    ),
+    check_of(
+        "proximal_point.average",
+        "max_a (M z̄)_a <= τ log(1/min π_0)/K, z̄ the mean of K exact proximal iterates",
+        "β = 0, every τ > 0, inner games solved exactly",
+        judge_average,
         source="the step at a pure deviation, summed",
-        status="derived",
-        statement="max_a (M z̄)_a <= τ log(1/min π_0)/K, z̄ the mean of K exact proximal iterates",
-        assumptions="β = 0, every τ > 0, inner games solved exactly",
-        judge=judge_average,
+        kind="lemma",
     ),
 )

@@ -27,7 +27,7 @@ NOTICED = ("transposed", "stale_half", "no_extrapolation")
 def caught_by(name, mistake):
     """Names of the rows that fail when the mistake is made."""
     wrong = CONTROLS[mistake].apply(variational.method_of(name, QUICK))
-    rows = [f"{name}.step"] if not variational.step_error(name, wrong, QUICK) <= STEP_LIMIT else []
+    rows = [f"{name}.step"] if not variational.step_errors(name, wrong, QUICK).max() <= STEP_LIMIT else []
     variant = VARIANT.get(name, name)
     for claim in claims.claims_of(variant) if variant in claims.VARIANTS else ():
         outcome = claims.judge_claim(variant, claim, QUICK, mistake)
