@@ -1,6 +1,7 @@
 """The referee: does a measured run obey the theorem that an algorithm claims?
 
-For a claim of one's own: ``check`` and ``assert_claim``. What the project stands for is the ledger:
+For a claim of one's own: ``check`` and ``assert_claim``, with ``assumptions`` (what they refuse) and
+``worst`` (the bank and the search, ``assert_claim(claim, make, "bank", search=True)``). For the ledger:
 
 - ``rows`` (what a check is), ``instances`` (the bank), ``bound`` (measured against promised), ``controls``
   (mistakes), ``rates`` (fits);

@@ -213,8 +213,8 @@ def measured(
         measures=measures,
         axes=(Axes(algorithm=0, game=0, start=0, log_nash=0),),
     )
-    told = np.full(count, math.nan) if recipe.schedule else step_size
-    known, delta = _known(bank, jnp.asarray(told), jnp.arange(num_steps + 1.0))
+    own = np.full(count, math.nan) if recipe.schedule else step_size
+    known, delta = _known(bank, jnp.asarray(own), jnp.arange(num_steps + 1.0))
     values = {measure: np.asarray(trace.values[measure]) for measure in measures}
     return Measured(
         bank,

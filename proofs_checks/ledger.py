@@ -1,8 +1,8 @@
 """The ledger: every check of the referee in one list, and what one run of them all says, as JSON values.
 
-The work is cut into entries, each judged on its own: the row of a check, and beside the rows the further
-evidence about a claim (the tightest instance found, where it breaks, what interval arithmetic certifies).
-Whoever runs them may stop between any two.
+The work is cut into entries, each judged on its own: the rows of the checks, and further evidence about a
+claim (the tightest instance found, where it breaks, what interval arithmetic certifies). A run can be stopped
+between any two entries and resumed.
 """
 
 from __future__ import annotations

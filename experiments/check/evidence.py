@@ -1,4 +1,4 @@
-"""What the searches and the certificates may not say of a claim that the rows call true."""
+"""Contradictions between a ledger's rows and its other evidence: searches, breaking points, certificates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXCESS = 1e-6  # of a ratio found by a search: beyond what rounding can add
 
 
 def contradictions(ledger: Mapping[str, Any]) -> list[str]:
-    """Return what contradicts a claim, in words; empty where all evidence agrees.
+    """Return a sentence for each contradiction of a claim; empty where all evidence agrees.
 
     A claim is contradicted by an instance on which ball arithmetic refutes it, by a search that brings
     measured/bound above 1 in its range, or by a violation at a step size that it covers.

@@ -1,4 +1,4 @@
-"""What ``nlhf check`` has finished, kept at once: a run that was stopped goes on where it was."""
+"""Finished entries of ``nlhf check``, saved one by one, so that a run that was stopped can be resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proofs_checks.ledger import Entry
 FOLDER = ".check"
 PACKAGES = ("nlhf", "tabular", "proofs_checks")
 VERSIONS = ("jax", "jaxlib", "numpy", "scipy", "optax", "python-flint")
-# they lay out what was measured, and measure nothing
+# changes of these files change no measurement
 LAYOUT = ("proofs_checks/report.py",)
 
 

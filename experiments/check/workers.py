@@ -1,7 +1,7 @@
-"""Judge entries in two lanes: rows in the caller's thread, the searches for worst instances beside them.
+"""Judge entries of the ledger in two threads: rows in the caller's, searches for worst instances in another.
 
-A search is mostly compilation, for which the interpreter's lock is released, so that a second core is put to
-use. Rows stay in one thread: they share caches, warnings filters and the precision of ball arithmetic.
+A search is mostly compilation, which releases the interpreter's lock, so that it can use a second core. Rows
+stay in one thread: they share caches, warnings filters and the precision of ball arithmetic.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from nlhf.base import Algorithm, Claim, Constants
 from proofs_checks.certificates.balls import PRECISION, Balls, UndecidedError, trace
 from proofs_checks.certificates.enclosure import probabilities
 from proofs_checks.certificates.planted import METRICS, Instance, Played, draw, play, span_to_nash
+from proofs_checks.claims import VARIANTS
 from proofs_checks.rows import Effort
 from tabular.games import Game
 from tabular.oracle import exact
@@ -42,6 +43,7 @@ METHODS: dict[str, Method] = {
     "nash_md.decreasing": lambda step_size, beta: algorithms.nash_md(None, beta),
     "nash_prox": functools.partial(algorithms.nash_prox, num_inner=NUM_INNER),
 }
+METHODS |= {name: recipe.make for name, recipe in VARIANTS.items() if name not in METHODS}
 # a first step that only extrapolates leaves the two sides of the inequality equal
 FIRST = {"omwu.kl": 2, "omwu.long_step": 2}
 # ranges without an end; of nash_prox, where 25 inner steps shrink an inner game's distance a millionfold

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nlhf import algorithms, logspace
+from nlhf.method import default
 from proofs_checks.controls import ALL, CONTROLS, signed
 from tabular import families
 from tabular.games import make_game
@@ -29,6 +30,10 @@ MAKE = {
 }
 
 
+def make(name):
+    return MAKE[name]() if name in MAKE else default(name, BETA)
+
+
 def after(method, game=GAME, num_steps=3):
     space = simplex(game)
     state = method.init(START)
@@ -45,7 +50,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("name", "mistake"), PAIRS)
 def test_a_mistake_changes_the_run_and_leaves_a_policy(name, mistake):
-    method = MAKE[name]()
+    method = make(name)
     wrong = after(CONTROLS[mistake].apply(method))
     assert np.abs(wrong - after(method)).max() > 1e-3
     np.testing.assert_allclose(np.exp(wrong).sum(-1), 1, atol=1e-12)
@@ -54,9 +59,9 @@ def test_a_mistake_changes_the_run_and_leaves_a_policy(name, mistake):
 @pytest.mark.parametrize("name", ALL)
 def test_transposed_is_the_method_on_the_transpose(name):
     transpose = GAME._replace(advantage=-GAME.advantage)
-    wrong = after(CONTROLS["transposed"].apply(MAKE[name]()))
-    np.testing.assert_allclose(wrong, after(MAKE[name](), transpose), atol=1e-14)
-    np.testing.assert_allclose(after(signed(MAKE[name](), 1.0)), after(MAKE[name]()), atol=0)
+    wrong = after(CONTROLS["transposed"].apply(make(name)))
+    np.testing.assert_allclose(wrong, after(make(name), transpose), atol=1e-14)
+    np.testing.assert_allclose(after(signed(make(name), 1.0)), after(make(name)), atol=0)
 
 
 def test_half_pull_is_half_of_beta():

@@ -6,6 +6,7 @@ import pytest
 
 import proofs_checks
 from nlhf import ALGORITHMS
+from nlhf.method import default
 from proofs_checks import ledger
 from proofs_checks.rows import FAILS, HOLDS, KINDS, UNCHECKED, Check, Effort, Outcome
 
@@ -36,21 +37,15 @@ def test_no_row_is_forgotten():
 
 def test_every_claim_of_every_algorithm_has_its_row():
     names = {check.name for check in ledger.collect()}
+    # at a small step, and at the default, which may be a schedule
     claims = {
         claim.name
-        for method in (factory_at(name, step) for name in ALGORITHMS for step in (0.1, None))
-        for claim in method
+        for name in ALGORITHMS
+        for step_size in (0.1, None)
+        for claim in default(name, 0.1, step_size).claims
     }
     assert len(claims) > 20
     assert claims <= names
-
-
-def factory_at(name, step_size):
-    """The claims of an algorithm at a small step, and at its schedule where it has one."""
-    if step_size is None and name != "nash_md":
-        return ()
-    more = {"nash_prox": {"num_inner": 2}, "mpo": {"period": 2}, "ipo_md": {"mixture": 0.1}}.get(name, {})
-    return ALGORITHMS[name](step_size, 0.1, **more).claims
 
 
 @pytest.mark.parametrize("check", ledger.collect(), ids=lambda check: check.name)
