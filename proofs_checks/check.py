@@ -88,6 +88,7 @@ class Verdict(NamedTuple):
         found = self.witness
         noise = f" (standard error {found.standard_error:.2g})" if found.standard_error else ""
         searched = f" and {self.searches} searches" if self.searches else ""
+        step_size = "" if math.isnan(found.step_size) else f", step size {found.step_size:.6g}"
         lines = [
             f"{self.claim.name}: {'holds' if self.holds else 'FAILS'}, worst measured/bound "
             f"{self.worst:.6g} in {self.runs} runs{searched}",
@@ -95,8 +96,7 @@ class Verdict(NamedTuple):
             f"  source  {self.claim.source} ({self.claim.status})",
             f"  worst   after step {found.step}: {self.claim.metric} of the {self.claim.iterate} iterate is "
             f"{found.measured:.6g}{noise}, bound {found.bound:.6g}",
-            f"  game    {found.game.num_actions} actions, beta = {float(found.game.beta):.6g}, step size "
-            f"{found.step_size:.6g}",
+            f"  game    {found.game.num_actions} actions, beta = {float(found.game.beta):.6g}{step_size}",
         ]
         if found.game.log_ref.size <= 8:
             table = [_decimals(row) for row in np.asarray(found.game.preference[0])]
@@ -153,8 +153,8 @@ def check(
     lets 32 gradient ascents look for an instance that breaks the claim, over payoffs, equilibrium, start
     and β of games with 3 actions and the first 30 steps; about 5 seconds. The worst instance of either is
     solved and run again as a game of its own, and that run is the verdict's. An algorithm that can neither be
-    traced in β nor batched over it (a closure over numbers of Python) is compiled instance by instance, on 16
-    instances of the bank and by 30 searches at three betas.
+    traced in β nor batched over it (its number of inner steps depends on β) is compiled instance by instance,
+    on 16 instances of the bank and by 30 searches at three betas.
 
     Args:
       claim: what is promised, or the name of one of the algorithm's claims. Its ``bound(step, known)`` may

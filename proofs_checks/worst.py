@@ -134,7 +134,8 @@ def _programs(
     """Cut a batch of betas into what one compiled program can do: rows, ``make`` inside it, algorithms.
 
     The whole batch, where an algorithm can be traced in β, or where the algorithms of all betas are one
-    program with other numbers. Else (closures over numbers of Python) ``most`` of the rows, each a program.
+    program with other numbers. Else (inner steps in a number that depends on β) ``most`` of the rows, each a
+    program.
     """
 
     def traced(step_size: Any, beta: Any) -> Algorithm:

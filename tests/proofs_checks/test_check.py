@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from nlhf import Algorithm, Claim, InputError, egpo, nash_md, nash_mirror_prox, online_mirror_descent
+from nlhf import (
+    Algorithm,
+    Claim,
+    InputError,
+    egpo,
+    nash_md,
+    nash_mirror_prox,
+    nash_prox,
+    online_mirror_descent,
+)
 from nlhf.algorithms.egpo import EGPOState
 from nlhf.base import Info, algorithm
 from nlhf.targets import explicit
@@ -287,9 +296,13 @@ def test_closures_are_traced_or_else_compiled_one_by_one(monkeypatch):
     def untraceable(beta):
         return closure(float(beta))
 
+    def of_two_programs(beta):
+        return nash_prox(float(beta), float(beta), 1 + int(beta > 0.1))
+
     claim = dataclasses.replace(GUESS, bound=lambda step, known: known.kl_start + 0 * step)
     proposal = worst.on_bank(claim, closure, 5)
     assert proposal.tried == 160
     assert proposal.start.shape == proposal.game.log_ref.shape
-    # each β is a program of its own
-    assert worst.on_bank(claim, untraceable, 5).tried == worst.NUM_PROGRAMS
+    # the numbers of a closure are a batch
+    assert worst.on_bank(claim, untraceable, 5).tried == 160
+    assert worst.on_bank(claim, of_two_programs, 5).tried == worst.NUM_PROGRAMS
