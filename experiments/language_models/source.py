@@ -18,7 +18,7 @@ RUN = "run.json"
 BASE = "base"
 ANSWERS = "judge.jsonl"  # what a function that judges has answered so far
 PRETRAINING = {"tiny": (400, 32), "small": (2000, 64)}  # steps and batch
-REPORT_EVERY = 10.0  # seconds between two lines about the pretraining
+REPORT_EVERY = 20.0  # seconds between two lines about the pretraining
 STORIES, STORY_TOKENS = 4000, 192
 Say = Callable[[str], None]
 _TEXT, _WHOLE = (str,), (int,)
@@ -222,7 +222,7 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
 
 
 def _progress(steps: int, say: Say) -> Messages:
-    """Say every ten seconds how far the pretraining is, and about how long it still takes."""
+    """Say every now and then how far the pretraining is, and about how long it still takes."""
     began: list[tuple[float, int]] = []  # when the first step of this session, which compiles, was made
     said = [time.monotonic()]
 

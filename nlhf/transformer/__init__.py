@@ -11,13 +11,12 @@ The first program trains a tiny model to write what a judge prefers, the token 0
 >>> wins = np.array([[0.5, 0.9, 0.9], [0.1, 0.5, 0.5], [0.1, 0.5, 0.5]])
 >>> judge = transformer.judges.table(wins, vocabulary=3)
 >>> prompts = jax.numpy.full((8, 1), 2)
->>> oracle = transformer.sampled_oracle(model, judge, prompts, num_responses=4, length=1)
->>> optimiser = optax.adam(0.03)
->>> space, method = transformer.transformer_space(model, optimiser), egpo(step_size=1.0, beta=0.1)
->>> state, step = method.init(transformer.start(model, optimiser)), jax.jit(method.step)
->>> for key in jax.random.split(jax.random.key(1), 40):
-...     state, info = step(key, state, oracle, space)
->>> answers = transformer.sample(key, model, state.policy, prompts, num_responses=8, length=1).tokens
+>>> oracles = transformer.prompt_oracles(model, judge, prompts, batch=8, length=1)
+>>> optimiser, key = optax.adam(0.03), jax.random.key(1)
+>>> space, policy = transformer.transformer_space(model, optimiser), transformer.start(model, optimiser)
+>>> method = egpo(step_size=1.0, beta=0.1)
+>>> ended = transformer.train(method, space, policy, oracles, key=key, num_steps=40, compiled=True)
+>>> answers = transformer.sample(key, model, ended.policy, prompts, num_responses=8, length=1).tokens
 >>> bool((answers == 0).mean() > 0.8)  # 1/3 before
 True
 
@@ -45,6 +44,10 @@ if TYPE_CHECKING:
     from nlhf.transformer.policy import sample as sample
     from nlhf.transformer.policy import sequence_log_prob as sequence_log_prob
     from nlhf.transformer.responses import Responses as Responses
+    from nlhf.transformer.runs.preference import compare_with_reference as compare_with_reference
+    from nlhf.transformer.runs.preference import pair_oracles as pair_oracles
+    from nlhf.transformer.runs.preference import prompt_oracles as prompt_oracles
+    from nlhf.transformer.runs.preference import train as train
     from nlhf.transformer.space import start as start
     from nlhf.transformer.space import transformer_space as transformer_space
     from nlhf.transformer.tokens.files import load_tokenizer as load_tokenizer
@@ -62,6 +65,7 @@ _HOMES = {
     "oracle": ("Prompts", "sampled_oracle"),
     "policy": ("REFERENCE", "LanguageModel", "sample", "sequence_log_prob"),
     "responses": ("Responses",),
+    "runs.preference": ("compare_with_reference", "pair_oracles", "prompt_oracles", "train"),
     "space": ("start", "transformer_space"),
     "tokens.files": ("load_tokenizer",),
     "tokens.tokenizer": ("byte_tokenizer",),

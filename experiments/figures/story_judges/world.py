@@ -223,7 +223,7 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
         [int(point["step"]) * asks * config.prompts * config.responses for point in points],
         [point["win_rate"] for point in points],
         [point["kl"] for point in points],
-    ), ended.state.algorithm.policy
+    ), ended.policy
 
 
 def cycles(judge: Judge, responses: Responses) -> tuple[float, float]:

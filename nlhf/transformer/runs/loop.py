@@ -41,6 +41,11 @@ class Ended(NamedTuple):
     code: int
     log: list[dict[str, float]]
 
+    @property
+    def policy(self) -> Any:
+        """The last policy of a run of ``preference.train``."""
+        return self.state.algorithm.policy
+
 
 class Messages(NamedTuple):
     """What the caller hears during a run.

@@ -1,22 +1,6 @@
 """One run of any algorithm on a language model: the loop of ``nlhf train``, of the figures and of programs.
 
->>> import jax, optax
->>> from nlhf import egpo
->>> from nlhf.transformer.judges.population import population
->>> from nlhf.transformer.model import decoder
->>> from nlhf.transformer.model.config import preset
->>> from nlhf.transformer.model.sampler import pad_prompts
->>> from nlhf.transformer.tokens.tokenizer import byte_tokenizer
->>> bytes_, optimiser = byte_tokenizer(), optax.adam(1e-3)
->>> model = LanguageModel(decoder.init(jax.random.key(0), preset("tiny")), preset("tiny"))
->>> prompts = pad_prompts([bytes_.encode(text) for text in ("Tom", "One day", "Ann")])
->>> judge = population(("diversity", "short_words"), bytes_.decode)
->>> oracles = prompt_oracles(model, judge, prompts, batch=2, num_responses=2, length=4, end=bytes_.end)
->>> space = transformer_space(model, optimiser, end=bytes_.end)
->>> policy, key = start(model, optimiser), jax.random.key(1)
->>> ended = train(egpo(1.0, 0.05), space, policy, oracles, key=key, num_steps=1)
->>> ended.step, ended.log
-(1, [{'step': 1, 'queries': 2.0}])
+The docstring of ``nlhf.transformer`` shows a program.
 """
 
 from __future__ import annotations
@@ -40,9 +24,6 @@ from nlhf.transformer.oracle import Prompts, sampled_oracle
 from nlhf.transformer.policy import LanguageModel, components
 from nlhf.transformer.responses import Responses, flat, length, pair
 from nlhf.transformer.runs.loop import Ended, Values, run_steps
-from nlhf.transformer.space import start, transformer_space
-
-__all__ = ["prompt_oracles", "start", "train", "transformer_space"]
 
 Oracles = Callable[[int], Oracle]
 
@@ -186,7 +167,7 @@ def train(
       **options: as ``loop.run_steps`` takes them: ``config``, ``save_every``, ``best``, ``messages`` ...
 
     Returns:
-      How it ended: ``ended.state.algorithm.policy`` is the last policy, ``ended.log`` what was measured.
+      How it ended: ``ended.policy`` is the last one, ``ended.log`` what was measured.
 
     Raises:
       NonFiniteError: if a value or a leaf of the state is not finite.

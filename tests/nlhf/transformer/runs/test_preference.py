@@ -76,12 +76,12 @@ def test_a_run_is_its_steps_one_after_another(world, tmp_path):
         prompts = Prompts(jnp.asarray(PROMPTS[chosen]), jnp.asarray(chosen, jnp.int32))
         oracle = sampled_oracle(model, JUDGE, prompts, **SIZE)
         state, _ = algorithm.step(jax.random.fold_in(jax.random.key(1), index), state, oracle, space)
-    equal(ended.state.algorithm.policy, state.policy)
+    equal(ended.policy, state.policy)
     # in a folder, in two parts
     run(world, 1, folder=tmp_path, config={})
     parts = run(world, 3, folder=tmp_path, config={})
     assert [line["step"] for line in parts.log] == [2, 3]
-    equal(parts.state.algorithm.policy, state.policy)
+    equal(parts.policy, state.policy)
 
 
 def test_labelled_pairs_are_taken_in_turn_and_learnt_from(world):
@@ -131,7 +131,7 @@ def test_every_response_meets_every_other():
 def test_the_reference_draws_level_with_itself(world):
     model, optimiser, space = world
     ended = run(world, 1)
-    for policy, moved in ((start(model, optimiser), False), (ended.state.algorithm.policy, True)):
+    for policy, moved in ((start(model, optimiser), False), (ended.policy, True)):
         found = preference.compare_with_reference(
             jax.random.key(2), model, space, JUDGE, policy, jnp.asarray(PROMPTS), size=3, num_responses=4
         )
