@@ -26,6 +26,7 @@ from nlhf.base import Algorithm, Claim
 from proofs_checks import bound as bounds
 from proofs_checks.assumptions import step_size_of
 from proofs_checks.claims import VARIANTS, claims_of
+from tabular.bounds import constants
 from tabular.families import rock_paper_scissors
 from tabular.games import Game
 from tabular.metrics import METRICS
@@ -220,7 +221,7 @@ def _measure(subject: Subject, instance: tuple, method: Any) -> tuple[Array, Arr
         step_size = step_size_of(method)
     policies = _trajectory(method._replace(claims=()), game, start, subject.num_steps)
     step = jnp.arange(subject.num_steps + 1.0)
-    known = bounds.constants(game, log_nash, start, step_size)
+    known = constants(game, log_nash, start, step_size)
     measured = {}
     for measure in dict.fromkeys((claim.metric, claim.iterate) for claim in claims):
         metric, log_policy = METRICS[measure[0]], policies[measure[1]]

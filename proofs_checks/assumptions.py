@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf.base import Algorithm, Claim, Constants, hyper
+from nlhf.base import Algorithm, Claim, hyper
 from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.metrics import check_measure
@@ -85,44 +85,6 @@ def check_settings(claim: Claim, method: Algorithm, beta: float) -> None:
         raise InputError(
             f"the step size is {step_size:g}, but {claim.name} assumes one above 0 in "
             f"[{low:g}, {high:g}] at beta = {beta:g}; give another step size"
-        )
-
-
-def check_bound(claim: Claim, num_steps: int, compiled: bool) -> None:
-    """Refuse a bound that cannot be evaluated on an array of steps, without a run.
-
-    Args:
-      claim: whose bound is tried.
-      num_steps: of the runs; the bound must answer for each step from 0 on.
-      compiled: whether it will stand inside a compiled program, which has no numbers yet.
-
-    Raises:
-      InputError: with what Python said and the remedy.
-    """
-    number = jax.ShapeDtypeStruct((), jnp.float64)
-    known = Constants(*[number] * len(Constants._fields))
-    step = jnp.arange(num_steps + 1.0)
-    try:
-        if compiled:
-            found = jax.eval_shape(claim.bound, step, known)
-        else:
-            found = jax.eval_shape(lambda known: claim.bound(step, known), known)
-    except InputError:
-        raise
-    except AttributeError as error:
-        if "Constants" not in str(error):
-            raise
-        fields = ", ".join(Constants._fields)
-        raise InputError(f"the bound of {claim.name} fails ({error}); known has {fields}") from None
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the bound of {claim.name} fails on an array of steps ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}); write jnp.exp for math.exp, jnp.where(step == 0, a, b) for if"
-        ) from None
-    if getattr(found, "shape", None) not in ((), step.shape):
-        raise InputError(
-            f"the bound of {claim.name} returns {getattr(found, 'shape', found)} for {len(step)} steps, but "
-            "must return one number a step; compute it from step by jax.numpy"
         )
 
 

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf import logspace
-from nlhf.base import Claim, Constants
+from nlhf.base import Claim
 from proofs_checks.rows import ROUNDING
 from tabular.games import Game
-from tabular.metrics import METRICS
-from tabular.payoff import dense, payoff
+from tabular.payoff import payoff
 
 Array = Any
 
@@ -74,33 +73,6 @@ def ratio(claim: Claim, measured: Array, bound: Array, delta: Array, beta: Array
         left = jnp.maximum(measured - delta, 0)
     value = jnp.where(left > 0, left / bound, 0.0)
     return jnp.where(jnp.isnan(measured) | jnp.isnan(bound) | (bound < 0), jnp.inf, value)
-
-
-def constants(game: Game, log_nash: Array, start: Array, step_size: Any) -> Constants:
-    """Return what a bound may depend on, for one game (not a batch) and one start.
-
-    Args:
-      game: the game.
-      log_nash: ``[X, A]`` its regularised Nash policy; anything where β = 0.
-      start: ``[X, A]`` first log-policy.
-      step_size: the method's step size; NaN for a schedule.
-    """
-    advantage = payoff(game.advantage, start)
-    inside = ~jnp.isneginf(game.log_ref)
-    pairs = inside[..., :, None] & inside[..., None, :]
-    regularised = game.beta > 0
-    kl_start = METRICS["kl_to_nash"](game, start, advantage, log_nash)
-    span_start = METRICS["span_to_nash"](game, start, advantage, log_nash)
-    return Constants(
-        step_size=step_size,
-        beta=game.beta,
-        kl_start=jnp.where(regularised, kl_start, jnp.nan),
-        log_start=(-jnp.where(jnp.isneginf(start), 0.0, start)).max(),
-        span_start=jnp.where(regularised, span_start, jnp.nan),
-        num_actions=inside.sum(-1).max().astype(game.log_ref.dtype),
-        log_min_ref=jnp.where(inside, game.log_ref, 0.0).min(),
-        largest_advantage=jnp.where(pairs, jnp.abs(dense(game.advantage)), 0.0).max(),
-    )
 
 
 def planted_reference(game: Game, log_nash: Array) -> Array:

@@ -22,17 +22,18 @@ from proofs_checks import worst
 from proofs_checks.assumptions import (
     check_arguments,
     check_assumptions,
-    check_bound,
     find_claim,
     step_size_of,
 )
 from proofs_checks.rows import ROUNDING
+from tabular.bounds import check_bound, constants
 from tabular.games import Game
 from tabular.nash import solve_regularised
 from tabular.oracle import OracleFactory, exact
 from tabular.payoff import dense
-from tabular.runner import Axes, Measure, run
+from tabular.runner import Axes, run
 from tabular.spaces.simplex import simplex
+from tabular.traces import Measure
 
 Array = jax.Array
 Method = Algorithm | Callable[[float], Algorithm]
@@ -347,7 +348,7 @@ def judge_runs(
     """
 
     def one(values: Array, start: Array) -> tuple[Array, Array]:
-        known = bounds.constants(game, log_nash, start, step_size)
+        known = constants(game, log_nash, start, step_size)
         ceiling = claim.bound(step, known)
         delta = bounds.log_rounding(game, start, step, step_size)
         return bounds.ratio(claim, values, ceiling, delta, game.beta), jnp.broadcast_to(ceiling, step.shape)

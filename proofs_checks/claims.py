@@ -26,8 +26,10 @@ from proofs_checks.controls import CONTROLS, signed
 from proofs_checks.instances import Bank, build, describe
 from proofs_checks.rates import fit_linear, fit_power
 from proofs_checks.rows import Check, Effort, Outcome, check_of
+from tabular.bounds import constants
 from tabular.games import with_beta
-from tabular.runner import Axes, Measure, run
+from tabular.runner import Axes, run
+from tabular.traces import Measure
 
 Array = jax.Array
 FITS = 40  # instances whose rate is fitted
@@ -236,7 +238,7 @@ def bank_of(effort: Effort, count: int, sizes: tuple[int, ...]) -> Bank:
 def _known(bank: Bank, step_size: Array, step: Array) -> tuple[Constants, Array]:
     def one(bank: Bank, step_size: Array) -> tuple[Constants, Array]:
         return (
-            bounds.constants(bank.game, bank.log_nash, bank.start, step_size),
+            constants(bank.game, bank.log_nash, bank.start, step_size),
             bounds.log_rounding(bank.game, bank.start, step, step_size),
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 from nlhf import logspace
 from nlhf.base import check_number
 from nlhf.errors import InputError
-from tabular.payoff import BradleyTerry
+from tabular.payoff import BradleyTerry, brief
 
 Array = jax.Array
 
@@ -34,6 +34,9 @@ class Bandit(NamedTuple):
     log_ref: Array
     context_prob: Array
     beta: Array
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def advantage(self) -> BradleyTerry:
@@ -96,16 +99,6 @@ def _check_sum(name: str, total: np.ndarray) -> None:
         )
 
 
-def linear_rewards(features: Array, weights: Array) -> Array:
-    """Return ``r(x, a) = features[x, a] · weights``, ``[X, A]``.
-
-    Args:
-      features: ``[X, A, D]``.
-      weights: ``[D]``.
-    """
-    return jnp.einsum("xad,d->xa", features, weights)
-
-
 def optimum(bandit: Bandit) -> Array:
     """Log-probabilities ``[X, A]`` of ``π* ∝ π_ref exp(r/β)``, the maximiser of J."""
     return logspace.normalise(bandit.log_ref + bandit.reward / bandit.beta)
@@ -121,7 +114,6 @@ def value(bandit: Bandit, log_policy: Array) -> Array:
     """``J(π) = E_{x~ρ, a~π}[r] - β KL(π‖π_ref)``.
 
     Args:
-      bandit: the bandit.
       log_policy: ``[X, A]`` log-probabilities.
     """
     gain = (jnp.exp(log_policy) * bandit.reward).sum(-1)
@@ -132,7 +124,6 @@ def suboptimality(bandit: Bandit, log_policy: Array) -> Array:
     """``J(π*) - J(π) = β E_{x~ρ} KL(π‖π*)``, without the cancellation of the difference.
 
     Args:
-      bandit: the bandit.
       log_policy: ``[X, A]`` log-probabilities.
 
     Reference: arXiv:2405.21046, appendix; an identity, row ``bandit.gap`` of the ledger.

@@ -25,7 +25,6 @@ def uniform_skew(key: Array, num_actions: int, num_contexts: int = 1) -> Array:
     """Every pair's preference drawn from U(0, 1): ``[X, A, A]``; the games of the EGPO paper.
 
     Args:
-      key: random key.
       num_actions: A >= 2.
       num_contexts: X >= 1.
 
@@ -61,7 +60,6 @@ def disc(key: Array, num_actions: int, beta: float = 0.1) -> Game:
     The advantage has rank 2 and is never stored as a matrix, so A may be millions.
 
     Args:
-      key: random key.
       num_actions: A >= 2.
       beta: KL coefficient; the reference is uniform.
     """
@@ -172,7 +170,6 @@ def full_support(key: Array, num_actions: int, floor: float = 0.2) -> tuple[np.n
     For even A the null space is at least a plane, so x is not the only equilibrium.
 
     Args:
-      key: random key.
       num_actions: A >= 2; two actions tie.
       floor: smallest weight before normalisation, in (0, 1).
 

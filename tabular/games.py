@@ -11,7 +11,7 @@ import numpy as np
 from nlhf import logspace
 from nlhf.base import check_number
 from nlhf.errors import InputError
-from tabular.payoff import Advantage, dense
+from tabular.payoff import Advantage, brief, dense
 
 Array = jax.Array
 Leaf = Any  # an array; or an axis where a Game describes which of its leaves a vmap batches
@@ -34,6 +34,9 @@ class Game(NamedTuple):
     log_ref: Leaf
     context_prob: Leaf
     beta: Leaf
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def preference(self) -> Array:
@@ -61,8 +64,8 @@ def make_game(preference: Any, log_ref: Any = None, beta: Any = 0.1, context_pro
         (1e-5 in float32; names the worst entry), a reference that does not sum to one, beta < 0.
 
     >>> game = make_game([[0.5, 0.9], [0.1, 0.5]], beta=0.5)
-    >>> game.advantage.shape, game.num_actions
-    ((1, 2, 2), 2)
+    >>> game
+    Game(advantage: float64[1, 2, 2], log_ref: float64[1, 2], context_prob: float64[1], beta: 0.5)
     """
     matrix = np.asarray(preference)
     matrix = matrix[None] if matrix.ndim == 2 else matrix

@@ -67,7 +67,6 @@ def population_language(
     position and bigram scores, standardised; the reference is a random bigram model.
 
     Args:
-      key: random key.
       vocabulary: V >= 2 tokens.
       length: T >= 1 tokens a string; V^T <= 4096.
       num_judges: size of the population.

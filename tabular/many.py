@@ -20,7 +20,10 @@ import numpy as np
 from nlhf.base import Algorithm, Policy, check_number
 from nlhf.errors import InputError
 from tabular.games import Game, with_beta
-from tabular.runner import Axes, Trace, run, warn_outside_range
+from tabular.mistakes import warn_outside_range
+from tabular.runner import Axes, run, with_origin
+from tabular.spaces.simplex import simplex
+from tabular.traces import Trace
 
 Array = jax.Array
 
@@ -80,7 +83,6 @@ def run_many(
 
     Args:
       algorithms: by name; each with its hyper-parameters batched as ``axes`` says.
-      game: the game or batch of games.
       num_steps: number of steps, one for all or by name (the same number of queries, say).
       axes: levels of ``vmap``, outermost first; see ``grid``.
       workers: calls that run at the same time, >= 1; ``None`` is the number of cores, or 1 on an accelerator.
@@ -103,6 +105,7 @@ def run_many(
       RangeWarning: as ``run``, once an algorithm.
     """
     workers = num_workers() if workers is None else workers
+    log_nash = getattr(log_nash, "log_policy", log_nash)
     check_number("workers", workers, low=1)
     for algorithm in algorithms.values():
         warn_outside_range(algorithm, game.beta)
@@ -126,10 +129,14 @@ def run_many(
     tasks = [(part, name) for part in parts for name in bare]
     with ThreadPoolExecutor(int(workers)) as pool:
         traces = list(pool.map(call, tasks))
-    if len(parts) == 1:
-        return dict(zip(bare, traces, strict=True))
-    chunks = {name: traces[index :: len(bare)] for index, name in enumerate(bare)}
-    return {name: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *chunks[name]) for name in bare}
+    found = {}
+    for index, (name, algorithm) in enumerate(algorithms.items()):
+        chunks = traces[index :: len(bare)]
+        if len(parts) > 1:
+            chunks = [jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *chunks)]
+        subject = (algorithm, game, start, log_nash)
+        found[name] = with_origin(chunks[0], subject, settings.get("make_space", simplex), axes)
+    return found
 
 
 def num_workers() -> int:

@@ -128,7 +128,6 @@ def check_measure(name: str, log_nash: Array | None, game: Any = None) -> None:
     """Refuse a metric that does not exist, needs an equilibrium that is not given, or does not fit the game.
 
     Args:
-      name: of the metric.
       log_nash: the equilibrium, or ``None``.
       game: a ``Game`` (or a record that serves as one), a ``Bandit`` or an ``MDP``.
 
@@ -141,7 +140,7 @@ def check_measure(name: str, log_nash: Array | None, game: Any = None) -> None:
         kind = f" of this {type(game).__name__}" if name in ALL_METRICS else ""
         raise InputError(unknown(name, tuple(fitting), f"metric{kind}"))
     if log_nash is None and name in NEEDS_NASH:
-        raise InputError(f"{name} needs log_nash; solve the game with tabular.nash and pass it")
+        raise InputError(f"{name} needs log_nash; give tabular.solve(game)")
 
 
 def measure(name: str, game: Any, log_policy: Array, log_nash: Array | None = None) -> Array:

@@ -10,8 +10,25 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
+
+
+def brief(record: Any) -> str:
+    """One line for a record of arrays: numbers as they are, arrays by type and shape.
+
+    >>> brief(BradleyTerry(jnp.zeros((1, 3), jnp.float32)))
+    'BradleyTerry(scores: float32[1, 3])'
+    """
+
+    def shown(value: Any) -> str:
+        if isinstance(value, jax.Array | np.ndarray) and (value.ndim or isinstance(value, jax.core.Tracer)):
+            return f"{value.dtype}{list(value.shape)}"
+        return f"{value:g}" if isinstance(value, jax.Array) else repr(value)
+
+    fields = zip(record._fields, record, strict=True)
+    return f"{type(record).__name__}({', '.join(f'{name}: {shown(value)}' for name, value in fields)})"
 
 
 class LowRank(NamedTuple):

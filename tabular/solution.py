@@ -44,6 +44,12 @@ class Solution(NamedTuple):
     fractions: tuple[tuple[Fraction, ...] | None, ...] = ()
     unique: tuple[bool | None, ...] = ()
 
+    def __repr__(self) -> str:
+        worst = float(np.max(self.exploitability))
+        said = f"KL(policy ‖ Nash) <= {worst / self.beta:.1e} nats" if self.beta else f"unique: {self.unique}"
+        table = np.array2string(self.policy, precision=4, suppress_small=True, threshold=24, edgeitems=3)
+        return f"Solution at beta {self.beta:g}, exploitability {worst:.1e}, {said[:60]}\n{table}"
+
     @property
     def policy(self) -> np.ndarray:
         """``[X, A]`` probabilities; one that is played may still be below the smallest float64."""
@@ -83,7 +89,7 @@ def check_solvable(game: Any) -> None:
     """
     if not isinstance(game, Game):
         raise InputError(
-            f"the game is of type {type(game).__name__}, but a solver needs a Game; give "
+            f"the game is a {type(game).__name__}, but a solver needs a Game; give "
             "tabular.make_game(preference, beta=...)"
         )
     if jnp.result_type(float) != jnp.float64:

@@ -14,8 +14,9 @@ from nlhf.base import Algorithm, hyper
 from tabular import families
 from tabular.games import Game, with_beta
 from tabular.oracle import exact
-from tabular.runner import Measure, Trace, run
+from tabular.runner import run
 from tabular.spaces.simplex import simplex
+from tabular.traces import Measure, Trace
 
 NUM_STEPS = 800
 MEASURES = (

@@ -15,9 +15,10 @@ from nlhf.base import Comparisons, Info, hyper
 from tabular import families, games
 from tabular.metrics import METRICS
 from tabular.oracle import exact, offline, sampled
-from tabular.runner import ITERATES, Axes, _jitted, run
+from tabular.runner import Axes, _jitted, run
 from tabular.spaces.network import init_network, network_space
 from tabular.spaces.simplex import simplex
+from tabular.traces import ITERATES
 
 BETA = 0.3
 PARAMETERS = {"step_size", "beta", "mixture", "period", "num_inner"}

@@ -24,10 +24,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import nlhf
 from experiments.bench import machine as limits
 from experiments.bench.tabular_numpy import Problem, loop
 from experiments.bench.tabular_report import PRODUCTS, BatchRow, Config, FigureRow, Result, SingleRow, report
-from nlhf import algorithms, logspace
+from nlhf import logspace
 from nlhf.base import Algorithm, hyper
 from tabular import families
 from tabular.games import Game, with_beta
@@ -39,13 +40,11 @@ __all__ = ["Config", "report", "run"]
 
 # algorithms of any batch of betas, with steps inside the ranges that their claims cover
 METHODS: dict[str, Callable[[Any], Algorithm]] = {
-    "online_mirror_descent": lambda beta: algorithms.online_mirror_descent(
-        4 * beta / (1 + 4 * beta**2), beta
-    ),
-    "nash_md": lambda beta: algorithms.nash_md(0.05 / beta, beta),
-    "nash_mirror_prox": lambda beta: algorithms.nash_mirror_prox(2.0 + 0 * beta, beta),
-    "egpo": lambda beta: algorithms.egpo(1 / (2 * beta + 2), beta),
-    "omwu": lambda beta: algorithms.omwu(jnp.minimum(1 / (2 * beta + 1), 0.5), beta),
+    "online_mirror_descent": lambda beta: nlhf.online_mirror_descent(4 * beta / (1 + 4 * beta**2), beta),
+    "nash_md": lambda beta: nlhf.nash_md(0.05 / beta, beta),
+    "nash_mirror_prox": lambda beta: nlhf.nash_mirror_prox(2.0 + 0 * beta, beta),
+    "egpo": lambda beta: nlhf.egpo(1 / (2 * beta + 2), beta),
+    "omwu": lambda beta: nlhf.omwu(jnp.minimum(1 / (2 * beta + 1), 0.5), beta),
 }
 
 

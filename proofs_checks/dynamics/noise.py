@@ -55,7 +55,8 @@ from proofs_checks import instances
 from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.games import Game
 from tabular.oracle import OracleFactory, exact, sampled
-from tabular.runner import Axes, Trace, run
+from tabular.runner import Axes, run
+from tabular.traces import Trace
 
 Array = jax.Array
 

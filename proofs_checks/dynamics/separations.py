@@ -22,7 +22,7 @@ from proofs_checks.rows import Check, Effort, Outcome
 from tabular.families import full_support, rock_paper_scissors, tournament, uniform_skew
 from tabular.games import Game, make_game
 from tabular.nash import solve_regularised
-from tabular.runner import Measure
+from tabular.traces import Measure
 
 Array = jax.Array
 

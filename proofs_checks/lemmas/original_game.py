@@ -19,7 +19,8 @@ from nlhf import logspace, nash_mirror_prox
 from proofs_checks.lemmas.bank import ratio
 from proofs_checks.rows import Effort, Outcome, check_of
 from tabular.games import Game
-from tabular.runner import Axes, Measure, run
+from tabular.runner import Axes, run
+from tabular.traces import Measure
 
 SIZES = (3, 10, 30)
 STEP_SIZE = 2.0

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nlhf.errors import InputError
@@ -91,8 +90,3 @@ def delivery_features(board: str = BOARD) -> np.ndarray:
     mud = np.stack([driving & muddy[follow]], -1)
     features = np.concatenate([gas, entered, mud], -1).astype(float)
     return np.where(np.isin(kind, ("d", "s"))[:, None, None], 0.0, features)
-
-
-def delivery_cells(board: str = BOARD) -> Array:
-    """``[S, 2]`` row and column of every state, to draw a policy on the board."""
-    return jnp.asarray(moves(parse_board(board, ROAD + MUD), "hH")[0])

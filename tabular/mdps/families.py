@@ -238,7 +238,6 @@ def parse_board(board: str, characters: str) -> list[str]:
 
     Args:
       board: one row a line; blank lines around it are dropped.
-      characters: what may stand in it.
 
     Raises:
       InputError: on rows of unequal length or another character.

@@ -16,6 +16,7 @@ import numpy as np
 from nlhf import logspace
 from nlhf.base import check_number
 from nlhf.errors import InputError
+from tabular.payoff import brief
 
 Array = jax.Array
 Leaf = Any  # an array; or an axis where an MDP describes which of its leaves a vmap batches
@@ -42,6 +43,9 @@ class MDP(NamedTuple):
     terminal: Leaf
     discount: Leaf
     beta: Leaf
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def num_states(self) -> int:
@@ -145,7 +149,6 @@ def shaped(mdp: MDP, potential: Array) -> MDP:
     """Add ``φ(s) - discount E φ(s')`` to the reward, φ = 0 in terminal states: V* becomes V* + φ.
 
     Args:
-      mdp: any.
       potential: ``[S]`` φ.
     """
     phi = jnp.where(mdp.terminal, 0.0, potential)

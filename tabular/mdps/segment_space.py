@@ -20,7 +20,6 @@ from nlhf.base import (
     Policy,
     PolicySpace,
     Static,
-    Target,
     check_number,
     check_whole,
 )
@@ -30,7 +29,7 @@ from nlhf.segments import Segments, discounted_sum
 from tabular.mdps.mdp import MDP
 from tabular.mdps.segments import Rule, check_comparisons, labelled_segments, soft_regret
 from tabular.mdps.values import log_ratio, occupancy
-from tabular.spaces.simplex import FIT_STEPS, FIT_TOLERANCE, minimise
+from tabular.spaces.simplex import FIT_STEPS, FIT_TOLERANCE, fit_logits, mean_over, minimise, project
 
 Array = jax.Array
 MakeOracle = Callable[[MDP, Callable[[Policy], Array]], Oracle]
@@ -71,8 +70,8 @@ def segment_space_to(tolerance: float, max_steps: int) -> Callable[[MDP], Policy
             reference=mdp.reference,
             log_prob=Partial(_log_prob, mdp),
             mix=Partial(logspace.geometric_mixture),
-            project=Partial(_project, mdp),
-            fit=Partial(_fit, mdp, stop),
+            project=Partial(project, mdp.log_ref),
+            fit=Partial(fit_logits, mdp.log_ref, Partial(_minimise, stop), Partial(segment_loss, mdp)),
         )
 
     return make_space
@@ -112,14 +111,6 @@ def _log_prob(mdp: MDP, policy: Array, responses: Segments | None = None) -> Arr
     return segment_log_ratio(mdp._replace(log_ref=jnp.zeros_like(mdp.log_ref)), policy, responses)
 
 
-def _project(mdp: MDP, policy: Array, target: Target, feedback: Feedback) -> Array:
-    excluded = jnp.isneginf(mdp.log_ref)
-    logits = target(
-        jnp.where(excluded, 0.0, policy), jnp.where(excluded, 0.0, mdp.log_ref), feedback.preference
-    )
-    return logspace.normalise(jnp.where(excluded, -jnp.inf, logits))
-
-
 def segment_loss(
     mdp: MDP,
     log_policy: Array,
@@ -133,51 +124,26 @@ def segment_loss(
       mdp: as in ``segment_space``; the expectation is over its runs from ``initial``, discounted.
       log_policy: ``[S, A]``.
       loss: per-example loss, as in ``nlhf.losses`` with its hyper-parameters bound.
-      comparisons: pairs of segments.
       calibration: its policy as a table, and its weight c.
     """
-    present = comparisons.weight > 0
     first, second = (
-        # absent rows may hold anything: what is not finite there must not reach the gradient
-        jnp.where(present, segment_log_ratio(mdp, log_policy, side), 0.0)
-        for side in (comparisons.first, comparisons.second)
+        segment_log_ratio(mdp, log_policy, side) for side in (comparisons.first, comparisons.second)
     )
-    label = jnp.where(present, comparisons.prefer_first, 0.5)
-    weight = jnp.where(present, comparisons.weight, 0).astype(label.dtype)
-    total = (weight * loss(first, second, label)).sum()
+    term = None
     if calibration is not None:
         visits = jax.lax.stop_gradient(occupancy(mdp, calibration.policy))
-        total = total + calibration.weight * (visits * log_ratio(mdp, log_policy)).sum()
-    return total / jnp.maximum(weight.sum(), 1)
+        term = calibration.weight * (visits * log_ratio(mdp, log_policy)).sum()
+    return mean_over(comparisons, loss, first, second, term)
 
 
-def _fit(
-    mdp: MDP,
-    stop: tuple[float, int],
-    key: Array,
-    policy: Array,
-    loss: Callable,
-    comparisons: Comparisons,
-    calibration: Calibration | None = None,
-) -> Array:
-    del key
-    tolerance, max_steps = stop
-    excluded = jnp.isneginf(mdp.log_ref)
-
-    def table(logits: Array) -> Array:
-        return logspace.normalise(jnp.where(excluded, -jnp.inf, logits))
-
-    def objective(logits: Array) -> Array:
-        return segment_loss(mdp, table(logits), loss, comparisons, calibration)
-
-    return table(minimise(objective, jnp.where(excluded, 0.0, policy), tolerance, max_steps))
+def _minimise(stop: tuple[float, int], objective: Callable[[Array], Array], start: Array) -> Array:
+    return minimise(objective, start, *stop)
 
 
 def offline_segments(comparisons: Comparisons, *, batch: int | None = None) -> MakeOracle:
     """Answer every duel with a fixed data set, or with a batch drawn from it; keep the factory for a run.
 
     Args:
-      comparisons: labelled pairs of segments.
       batch: rows a duel, drawn with replacement in proportion to their weight; ``None`` is the whole set.
 
     Raises:
@@ -211,7 +177,6 @@ def fresh_segments(
       num_duels: comparisons a duel, >= 1.
       length: T >= 1.
       rule: as in ``labelled_segments``.
-      noiseless: whether the judge is sure.
       same_start: whether both segments begin in one state drawn from ``initial``, or each anywhere.
 
     Raises:

@@ -36,8 +36,6 @@ def draw_segments(
     """Draw segments; one that reaches a terminal state stays there.
 
     Args:
-      key: random key.
-      mdp: where.
       num: N >= 1 segments.
       length: T >= 1 steps each.
       log_policy: ``[S, A]`` behaviour; ``None`` is uniform over the actions of the reference.
@@ -70,7 +68,6 @@ def partial_return(mdp: MDP, segments: Segments, *, discount: Any = None) -> Arr
     """``Σ_t discount^t r(s_t, a_t)``, which is blind to where a segment begins and ends.
 
     Args:
-      mdp: where.
       segments: ``[..., T]``.
       discount: ``None`` is the MDP's, 1 the plain sum.
     """
@@ -96,7 +93,6 @@ def hard_regret(mdp: MDP, segments: Segments, *, discount: Any = None) -> Array:
     The regret preference model was published with undiscounted sums: that is ``discount=1``.
 
     Args:
-      mdp: any.
       segments: ``[..., T]``.
       discount: ``None`` is the MDP's, 1 the plain sum.
 
@@ -105,29 +101,11 @@ def hard_regret(mdp: MDP, segments: Segments, *, discount: Any = None) -> Array:
     return _score(mdp, segments, hard_values(mdp).advantage, discount)
 
 
-def end_state_score(mdp: MDP, segments: Segments, value: Array, end: Array | None = None) -> Array:
-    """``Σ_t discount^t r(s_t, a_t) + discount^T V(s_T) - V(s_0)``: the negated regret if moves are certain.
-
-    Args:
-      mdp: where.
-      segments: ``[..., T]``.
-      value: ``[S]`` V*, soft or plain.
-      end: ``[...]`` states after the last action; ``None`` is the likeliest one, the only one if the MDP is
-        deterministic.
-    """
-    if end is None:
-        end = mdp.transition[segments.states[..., -1], segments.actions[..., -1]].argmax(-1)
-    reached = mdp.discount ** jnp.asarray(segments.actions.shape[-1], mdp.discount.dtype) * value[end]
-    return partial_return(mdp, segments) + reached - value[segments.states[..., 0]]
-
-
 def label(key: Array, difference: Array, noiseless: bool = False) -> Array:
     """Labels of the first segments: Bernoulli of ``σ(difference)``, or its sign with ties as 1/2.
 
     Args:
-      key: random key.
       difference: score of the first less that of the second.
-      noiseless: whether the judge is sure.
     """
     if noiseless:
         tied = jnp.abs(difference) <= TIE * (1 + jnp.abs(difference).max())
@@ -151,12 +129,9 @@ def labelled_segments(
     """Draw pairs of segments and label them; jit- and ``vmap``-able.
 
     Args:
-      key: random key.
-      mdp: where.
       num: N >= 1 comparisons.
       length: T >= 1 steps of every segment.
       rule: ``rule(mdp, segments)``, whose differences are the log-odds of the label.
-      noiseless: whether the judge is sure.
       log_policy: ``[S, A]`` behaviour in the first segments; ``None`` is uniform.
       log_opponent: likewise in the second ones; ``None`` is ``log_policy``.
       start: ``[N]`` first states of both segments; ``None`` draws them apart.

@@ -121,7 +121,6 @@ def policy_values(mdp: MDP, log_policy: Array) -> Values:
     """Evaluate a policy: ``v = (I - discount P_π)^-1 [r_π - β Σ_a π (log π - log_ref)]``; plain for β = 0.
 
     Args:
-      mdp: any.
       log_policy: ``[S, A]`` log-probabilities; with mass outside the reference (and β > 0) the value is NaN.
     """
     v = _evaluate(mdp, log_policy)
@@ -147,7 +146,6 @@ def occupancy(mdp: MDP, log_policy: Array) -> Array:
     Terminal states count 0. ``occupancy · (r - β log_ratio)`` is the value under ``initial``.
 
     Args:
-      mdp: any.
       log_policy: ``[S, A]`` log-probabilities.
     """
     first = jnp.where(mdp.terminal, 0.0, mdp.initial)

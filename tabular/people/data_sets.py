@@ -34,7 +34,6 @@ class Votes(NamedTuple):
     """Votes between two answers to the same prompt; a row is one vote.
 
     Attributes:
-      name: of the data set.
       prompt: ``[N]`` prompts, 0, 1, ...
       first: ``[N]`` answers, 0, 1, ...: systems that answer every prompt, or texts that belong to one.
       second: ``[N]`` likewise, another answer than ``first``.

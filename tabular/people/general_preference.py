@@ -93,7 +93,6 @@ def feature_blocks(cells: Cells, features: np.ndarray) -> Blocks:
     """Blocks for answers with features: φ(a) - φ(b), and the minors φ_i(a) φ_j(b) - φ_j(a) φ_i(b), i < j.
 
     Args:
-      cells: the pairs.
       features: ``[A, D]``, of about unit variance; two at least, for one cannot turn.
 
     Raises:

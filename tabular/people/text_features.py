@@ -121,7 +121,6 @@ def text_features(table: TextTable, known: np.ndarray, num_topics: int) -> np.nd
     """Turn a table of texts into features of mean 0 and variance 1, learned from known texts alone.
 
     Args:
-      table: all texts.
       known: ``[A]`` booleans, the texts to learn from.
       num_topics: leading right singular vectors of the weighted word counts to project on, 1 or more.
 

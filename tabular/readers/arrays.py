@@ -45,9 +45,6 @@ def read_npz(path: pathlib.Path) -> Table:
     win to each. Where there are both, the matrix is the preference and the counts are kept beside it. Names
     are ``items`` or ``names``; other arrays are not opened.
 
-    Args:
-      path: the file.
-
     Returns:
       A table; complementarity of the matrix is not checked here.
 

@@ -86,9 +86,6 @@ def read_comparisons_csv(
 
     Args:
       file: the name of the file, for messages.
-      first: number and text of the header row.
-      lines: the other lines.
-      separator: what separates the cells.
       names: the names allowed, or None.
 
     Returns:

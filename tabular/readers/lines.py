@@ -26,9 +26,6 @@ Lines: TypeAlias = Iterator[tuple[int, str]]
 def existing_file(path: str | os.PathLike[str]) -> pathlib.Path:
     """Check that a path names a non-empty regular file (a symbolic link to one will do).
 
-    Args:
-      path: the file.
-
     Returns:
       The path.
 

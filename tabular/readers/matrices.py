@@ -23,9 +23,6 @@ def read_matrix(file: str, first: tuple[int, str], lines: Lines, separator: str)
 
     Args:
       file: the name of the file, for messages.
-      first: number and text of its first line.
-      lines: its other lines.
-      separator: what separates the cells.
 
     Returns:
       A table with ``preference`` ``[A, A]``, entries in [0, 1]; complementarity is not checked here.

@@ -28,8 +28,6 @@ def read_orders(file: str, first: tuple[int, str], lines: Lines, kind: str) -> T
 
     Args:
       file: the name of the file, for messages.
-      first: number and text of its first line.
-      lines: its other lines.
       kind: ``.soc``, ``.soi`` (no ties), ``.toc`` or ``.toi``; the first and third rank every alternative.
 
     Returns:
@@ -66,8 +64,6 @@ def read_graph(file: str, first: tuple[int, str], lines: Lines) -> Table:
 
     Args:
       file: the name of the file, for messages.
-      first: number and text of its first line.
-      lines: its other lines.
 
     Returns:
       A table with ``counts``: the weights as numbers of times the source was preferred.

@@ -39,8 +39,6 @@ def read_header(file: str, first: tuple[int, str], lines: Lines, graph: bool) ->
 
     Args:
       file: the name of the file, for messages.
-      first: number and text of its first line.
-      lines: its other lines.
       graph: True for ``.wmd``, False for orders.
 
     Returns:

@@ -109,7 +109,6 @@ def minimise_in_box(
       objective: ``[N] -> scalar``.
       start: ``[N]``, inside the box.
       bound: R > 0.
-      max_steps: most steps.
       tolerance: stops when no entry of ``x - clip(x - g)`` exceeds it.
 
     Returns:

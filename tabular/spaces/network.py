@@ -31,7 +31,7 @@ from nlhf.base import (
 from nlhf.errors import InputError
 from nlhf.policies import Mixture
 from tabular.games import Game
-from tabular.spaces.simplex import log_ratio_loss
+from tabular.spaces.simplex import log_ratio_loss, present
 
 Array = jax.Array
 
@@ -54,9 +54,6 @@ def init_network(key: Array, num_contexts: int, num_actions: int, width: int = 1
     """Random network with Glorot-uniform weights, zero biases and standard normal inputs.
 
     Args:
-      key: random key.
-      num_contexts: X.
-      num_actions: A.
       width: D, width of the input vector and of both hidden layers.
     """
     input_key, *weight_keys = jax.random.split(key, 4)
@@ -138,20 +135,18 @@ def _network(policy: Policy) -> Network:
 
 
 def _project(settings: Static, log_ref: Array, policy: Policy, target: Target, feedback: Feedback) -> Network:
-    excluded = jnp.isneginf(log_ref)
-    weight = jnp.where(excluded, 0.0, jnp.ones_like(log_ref))
+    weight = present(log_ref, jnp.ones_like(log_ref))
     weight = weight / weight.sum(-1, keepdims=True)
-
     # as in the simplex: excluded actions are moved as zeros, here with weight zero
-    def present(log_policy: Array) -> Array:
-        return jnp.where(excluded, 0.0, log_policy)
-
-    wanted = present(target(present(_allowed(log_ref, policy)), present(log_ref), feedback.preference))
+    wanted = target(
+        present(log_ref, _allowed(log_ref, policy)), present(log_ref, log_ref), feedback.preference
+    )
+    wanted = present(log_ref, wanted)
 
     def objective(network: Network) -> Array:
-        return losses.contrast(present(_allowed(log_ref, network)), wanted, weight).sum()
+        return losses.contrast(present(log_ref, _allowed(log_ref, network)), wanted, weight).sum()
 
-    return descend(settings, _network(policy), objective)
+    return descend(settings, objective, _network(policy))
 
 
 def _fit(
@@ -166,14 +161,14 @@ def _fit(
     del key
     if calibration is not None:
         calibration = Calibration(_allowed(game.log_ref, calibration.policy), calibration.weight)
-    return descend(
-        settings,
-        _network(policy),
-        lambda network: log_ratio_loss(_allowed(game.log_ref, network), game, loss, comparisons, calibration),
-    )
+
+    def objective(network: Network) -> Array:
+        return log_ratio_loss(_allowed(game.log_ref, network), game, loss, comparisons, calibration)
+
+    return descend(settings, objective, _network(policy))
 
 
-def descend(settings: Static, start: Any, objective: Callable[[Any], Array]) -> Any:
+def descend(settings: Static, objective: Callable[[Any], Array], start: Any) -> Any:
     """Make k optimiser steps.
 
     Args:

@@ -35,8 +35,8 @@ def simplex(game: Game) -> PolicySpace:
         reference=game.log_ref,
         log_prob=Partial(_log_prob),
         mix=Partial(logspace.geometric_mixture),
-        project=Partial(_project, game.log_ref),
-        fit=Partial(_fit, game),
+        project=Partial(project, game.log_ref),
+        fit=Partial(fit_logits, game.log_ref, Partial(minimise), Partial(log_ratio_loss, game=game)),
     )
 
 
@@ -45,11 +45,61 @@ def _log_prob(policy: Array, responses: Array | None = None) -> Array:
     return policy if responses is None else jnp.take_along_axis(policy, responses, axis=-1)
 
 
-def _project(log_ref: Array, policy: Array, target: Target, feedback: Feedback) -> Array:
-    excluded = jnp.isneginf(log_ref)
-    # 0 * -inf inside a target would be NaN: excluded actions are moved as zeros, then excluded again
-    logits = target(jnp.where(excluded, 0.0, policy), jnp.where(excluded, 0.0, log_ref), feedback.preference)
-    return logspace.normalise(jnp.where(excluded, -jnp.inf, logits))
+def present(log_ref: Array, log_policy: Array) -> Array:
+    """Put zeros where the reference excludes an action: 0 * -inf inside a target would be NaN."""
+    return jnp.where(jnp.isneginf(log_ref), 0.0, log_policy)
+
+
+def table(log_ref: Array, logits: Array) -> Array:
+    """Log-probabilities of logits, ``-inf`` where the reference excludes an action."""
+    return logspace.normalise(jnp.where(jnp.isneginf(log_ref), -jnp.inf, logits))
+
+
+def project(log_ref: Array, policy: Array, target: Target, feedback: Feedback) -> Array:
+    """``log_softmax(target(log_policy, log_ref, preference))``, the exact projection of tables."""
+    return table(log_ref, target(present(log_ref, policy), present(log_ref, log_ref), feedback.preference))
+
+
+def fit_logits(
+    log_ref: Array,
+    minimiser: Callable[..., Array],
+    mean_loss: Callable[..., Array],
+    key: Array,
+    policy: Array,
+    loss: Callable,
+    comparisons: Comparisons,
+    calibration: Calibration | None = None,
+) -> Array:
+    """The ``fit`` of a space of tables: minimise a mean loss over their logits, from those of ``policy``.
+
+    Args:
+      log_ref: ``[X, A]``.
+      minimiser: ``minimiser(objective, start)``.
+      mean_loss: ``mean_loss(log_policy, loss=, comparisons=, calibration=)``, such as ``log_ratio_loss``.
+      key: not used.
+      policy: ``[X, A]``, the start; the other arguments are those of a ``PolicySpace``.
+    """
+    del key
+
+    def objective(logits: Array) -> Array:
+        log_policy = table(log_ref, logits)
+        return mean_loss(log_policy, loss=loss, comparisons=comparisons, calibration=calibration)
+
+    return table(log_ref, minimiser(objective, present(log_ref, policy)))
+
+
+def mean_over(
+    comparisons: Comparisons, loss: Callable[..., Array], first: Array, second: Array, term: Any = None
+) -> Array:
+    """``(Σ weight loss(first, second, prefer_first) + term) / Σ weight`` for log-ratios ``[N]``."""
+    observed = comparisons.weight > 0
+    # absent rows may hold anything: what is not finite there must not reach the gradient
+    first, second = jnp.where(observed, first, 0.0), jnp.where(observed, second, 0.0)
+    # a memory is made in the default precision, a policy may have another
+    label = jnp.where(observed, comparisons.prefer_first, 0.5).astype(first.dtype)
+    weight = jnp.where(observed, comparisons.weight, 0).astype(first.dtype)
+    total = (weight * loss(first, second, label)).sum()
+    return (total if term is None else total + term) / jnp.maximum(weight.sum(), 1)
 
 
 def log_ratio_loss(
@@ -65,43 +115,17 @@ def log_ratio_loss(
       log_policy: ``[X, A]`` log-probabilities.
       game: only its reference and the distribution of its contexts are used.
       loss: per-example loss, as in ``nlhf.losses`` with its hyper-parameters bound.
-      comparisons: pairs of action indices.
       calibration: its policy as an ``[X, A]`` table, and its weight c.
     """
-    ratio = log_policy - jnp.where(jnp.isneginf(game.log_ref), 0.0, game.log_ref)
-    present = comparisons.weight > 0
-    # absent rows may hold anything: what is not finite there must not reach the gradient
-    first = jnp.where(present, ratio[comparisons.context, comparisons.first], 0.0)
-    second = jnp.where(present, ratio[comparisons.context, comparisons.second], 0.0)
-    # a memory is made in the default precision, a policy may have another
-    label = jnp.where(present, comparisons.prefer_first, 0.5).astype(ratio.dtype)
-    weight = jnp.where(present, comparisons.weight, 0).astype(ratio.dtype)
-    total = (weight * loss(first, second, label)).sum()
+    ratio = log_policy - present(game.log_ref, game.log_ref)
+    first = ratio[comparisons.context, comparisons.first]
+    second = ratio[comparisons.context, comparisons.second]
+    term = None
     if calibration is not None:
         mass = jnp.exp(calibration.policy)
         mean = game.context_prob @ (mass * jnp.where(mass > 0, ratio, 0.0)).sum(-1)
-        total = total + calibration.weight * mean
-    return total / jnp.maximum(weight.sum(), 1)
-
-
-def _fit(
-    game: Game,
-    key: Array,
-    policy: Array,
-    loss: Callable,
-    comparisons: Comparisons,
-    calibration: Calibration | None = None,
-) -> Array:
-    """Minimise over logits by L-BFGS until the gradient is below ``FIT_TOLERANCE`` (or ``FIT_STEPS``)."""
-    del key
-    excluded = jnp.isneginf(game.log_ref)
-
-    def objective(logits: Array) -> Array:
-        log_policy = logspace.normalise(jnp.where(excluded, -jnp.inf, logits))
-        return log_ratio_loss(log_policy, game, loss, comparisons, calibration)
-
-    start = jnp.where(excluded, 0.0, policy)
-    return logspace.normalise(jnp.where(excluded, -jnp.inf, minimise(objective, start)))
+        term = calibration.weight * mean
+    return mean_over(comparisons, loss, first, second, term)
 
 
 def minimise(
@@ -114,7 +138,6 @@ def minimise(
 
     Args:
       objective: pytree -> scalar.
-      start: first point.
       tolerance: stop when the Euclidean norm of the gradient is below this.
       max_steps: stop after this many steps in any case.
 

@@ -11,20 +11,11 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from nlhf import logspace, losses
-from nlhf.base import (
-    Calibration,
-    Comparisons,
-    Feedback,
-    PolicySpace,
-    Static,
-    Target,
-    check_number,
-    check_whole,
-)
+from nlhf import losses
+from nlhf.base import Feedback, PolicySpace, Static, Target, check_number, check_whole
 from tabular.games import Game
 from tabular.spaces.network import descend
-from tabular.spaces.simplex import log_ratio_loss, simplex
+from tabular.spaces.simplex import fit_logits, log_ratio_loss, present, simplex, table
 
 Array = jax.Array
 
@@ -54,47 +45,22 @@ def softmax_space(
     settings = Static((check_whole("num_updates", num_updates), float(learning_rate), optimiser))
 
     def make_space(game: Game) -> PolicySpace:
-        return simplex(game)._replace(
-            project=Partial(_project, settings, game.log_ref), fit=Partial(_fit, settings, game)
+        fit = Partial(
+            fit_logits, game.log_ref, Partial(descend, settings), Partial(log_ratio_loss, game=game)
         )
+        return simplex(game)._replace(project=Partial(_project, settings, game.log_ref), fit=fit)
 
     return make_space
 
 
-def _table(log_ref: Array, logits: Array) -> Array:
-    return logspace.normalise(jnp.where(jnp.isneginf(log_ref), -jnp.inf, logits))
-
-
 def _project(settings: Static, log_ref: Array, policy: Array, target: Target, feedback: Feedback) -> Array:
-    excluded = jnp.isneginf(log_ref)
-
     # excluded actions are moved as zeros, with weight zero
-    def present(log_policy: Array) -> Array:
-        return jnp.where(excluded, 0.0, log_policy)
-
-    wanted = present(target(present(policy), present(log_ref), feedback.preference))
+    wanted = target(present(log_ref, policy), present(log_ref, log_ref), feedback.preference)
     weight = jax.lax.stop_gradient(jnp.exp(policy))
 
     def objective(logits: Array) -> Array:
         # half of Σ w_k w_l (d_k - d_l)²/2 has the gradient of -E[target - log policy] at the start
-        return 0.25 * losses.contrast(present(_table(log_ref, logits)), wanted, weight).sum()
+        moved = present(log_ref, table(log_ref, logits))
+        return 0.25 * losses.contrast(moved, present(log_ref, wanted), weight).sum()
 
-    return _table(log_ref, descend(settings, present(policy), objective))
-
-
-def _fit(
-    settings: Static,
-    game: Game,
-    key: Array,
-    policy: Array,
-    loss: Callable,
-    comparisons: Comparisons,
-    calibration: Calibration | None = None,
-) -> Array:
-    del key
-
-    def objective(logits: Array) -> Array:
-        return log_ratio_loss(_table(game.log_ref, logits), game, loss, comparisons, calibration)
-
-    start = jnp.where(jnp.isneginf(game.log_ref), 0.0, policy)
-    return _table(game.log_ref, descend(settings, start, objective))
+    return table(log_ref, descend(settings, objective, present(log_ref, policy)))

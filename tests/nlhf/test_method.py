@@ -18,7 +18,8 @@ from nlhf.method import GROUP, Method, default, find
 from tabular.families import biased_rock_paper_scissors
 from tabular.games import make_game
 from tabular.metrics import measure
-from tabular.runner import run, warn_outside_range
+from tabular.mistakes import warn_outside_range
+from tabular.runner import run
 from tabular.solution import solve
 
 BETAS = (1e-3, 0.01, 0.1, 1.0, 10.0)

@@ -7,6 +7,7 @@ import pytest
 from nlhf import egpo, logspace
 from proofs_checks import bound as bounds
 from tabular import families
+from tabular.bounds import constants
 from tabular.games import make_game
 
 GAME = make_game(families.biased_rock_paper_scissors(), np.log([0.5, 0.3, 0.2]), 0.01)
@@ -60,7 +61,7 @@ def test_the_planted_reference_makes_the_policy_an_equilibrium():
 
 def test_constants_are_those_of_the_start():
     log_nash = logspace.normalise(jnp.array([[0.3, -1.0, 0.2]]))
-    known = bounds.constants(GAME, log_nash, GAME.log_ref, 0.5)
+    known = constants(GAME, log_nash, GAME.log_ref, 0.5)
     p, q = np.exp(np.asarray(log_nash[0])), np.exp(np.asarray(GAME.log_ref[0]))
     assert float(known.kl_start) == pytest.approx(np.sum(p * np.log(p / q)))
     assert float(known.log_start) == pytest.approx(np.log(5))
@@ -72,7 +73,7 @@ def test_constants_are_those_of_the_start():
 
 def test_constants_leave_out_actions_that_the_reference_excludes():
     padded = GAME._replace(log_ref=jnp.log(jnp.array([[0.5, 0.5, 0.0]])))
-    known = bounds.constants(padded, padded.log_ref, padded.log_ref, 0.5)
+    known = constants(padded, padded.log_ref, padded.log_ref, 0.5)
     assert float(known.num_actions) == 2
     assert float(known.log_min_ref) == pytest.approx(np.log(0.5))
     assert float(known.largest_advantage) == abs(float(GAME.advantage[0, 0, 1]))

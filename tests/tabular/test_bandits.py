@@ -6,7 +6,6 @@ import scipy.optimize
 
 from nlhf import InputError, logspace
 from tabular.bandits import (
-    linear_rewards,
     make_bandit,
     optimal_value,
     optimum,
@@ -68,14 +67,6 @@ def test_top_gap_is_what_the_likeliest_action_loses():
 def test_metrics_say_what_they_are_for():
     with pytest.raises(InputError, match=r"'soft_value_gap' is not a metric of this Bandit"):
         measure("soft_value_gap", BANDIT, BANDIT.log_ref)
-
-
-def test_linear_rewards():
-    features = np.random.default_rng(0).normal(size=(2, 3, 4))
-    weights = np.array([1.0, -2.0, 0.5, 0.0])
-    np.testing.assert_allclose(
-        linear_rewards(jnp.asarray(features), jnp.asarray(weights)), features @ weights
-    )
 
 
 @pytest.mark.parametrize(

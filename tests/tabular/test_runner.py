@@ -12,7 +12,8 @@ from nlhf.errors import InputError, RangeWarning
 from tabular import games
 from tabular.metrics import measure
 from tabular.oracle import exact, sampled
-from tabular.runner import Axes, Measure, _jitted, run
+from tabular.runner import Axes, _jitted, run
+from tabular.traces import Measure
 
 ITEM = bank.known("contextual")
 GAME, LOG_NASH = ITEM

@@ -31,7 +31,8 @@ from nlhf.errors import InputError
 from tabular.games import Game
 from tabular.many import run_many
 from tabular.nash import solve_regularised
-from tabular.runner import Axes, Measure, Trace
+from tabular.runner import Axes
+from tabular.traces import Measure, Trace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,8 +32,9 @@ from proofs_checks.check import judge_runs
 from proofs_checks.instances import describe
 from proofs_checks.rows import Effort
 from tabular.games import Game
-from tabular.runner import Axes, Measure
+from tabular.runner import Axes
 from tabular.runner import run as run_method
+from tabular.traces import Measure
 
 LARGEST = 32  # actions; the ledger judges up to 200, which would double the time of this figure
 WIDTH = max(tightness.SIZES)  # adversarial games of all sizes are padded to it, and share a compilation

@@ -10,7 +10,7 @@ from experiments.figures.convergence.curves import Measured
 from experiments.figures.convergence.methods import REGULARISED, UNREGULARISED, regularised, stack
 from nlhf import egpo
 from nlhf.base import Algorithm, Constants, hyper
-from tabular.runner import warn_outside_range
+from tabular.mistakes import warn_outside_range
 
 BETAS = (0.3, 0.03)
 

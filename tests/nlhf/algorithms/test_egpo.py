@@ -11,7 +11,8 @@ from nlhf.base import Info
 from nlhf.errors import InputError
 from nlhf.targets import explicit
 from tabular.oracle import exact
-from tabular.runner import Axes, Measure, run
+from tabular.runner import Axes, run
+from tabular.traces import Measure
 
 
 def test_steps_equal_the_transcription():

@@ -28,7 +28,8 @@ from proofs_checks.controls import CONTROLS
 from proofs_checks.rows import Effort, decide
 from tabular import metrics
 from tabular.games import make_game
-from tabular.runner import Measure, run
+from tabular.runner import run
+from tabular.traces import Measure
 
 CLAIMS = claimed()
 # the payoff's sign does not matter to a bound that is loose enough to cover every policy

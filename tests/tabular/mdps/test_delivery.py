@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from nlhf.errors import InputError
-from tabular.mdps.delivery import BOARD, MUD, WEIGHTS, delivery, delivery_cells, delivery_features
+from tabular.mdps.delivery import BOARD, MUD, ROAD, WEIGHTS, delivery, delivery_features
+from tabular.mdps.families import moves, parse_board
 from tabular.mdps.values import hard_values
 
 UP, DOWN, LEFT, RIGHT = range(4)
@@ -13,15 +14,19 @@ SMALL = """
 """
 
 
+def cells(board):
+    return moves(parse_board(board, ROAD + MUD), "hH")[0]
+
+
 def place(board, row, column):
-    return int(np.flatnonzero((np.asarray(delivery_cells(board)) == (row, column)).all(-1))[0])
+    return cells(board).index((row, column))
 
 
 def outcome(row, column, move):
     mdp = delivery(SMALL)
     state = place(SMALL, row, column)
     following = int(mdp.transition[state, move].argmax())
-    return tuple(np.asarray(delivery_cells(SMALL))[following].tolist()), float(mdp.reward[state, move])
+    return cells(SMALL)[following], float(mdp.reward[state, move])
 
 
 @pytest.mark.parametrize(

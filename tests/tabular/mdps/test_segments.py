@@ -13,7 +13,6 @@ from tabular.mdps.segments import (
     check_comparisons,
     compare,
     draw_segments,
-    end_state_score,
     hard_regret,
     label,
     labelled_segments,
@@ -77,7 +76,9 @@ def test_scores_are_the_sums_that_they_say():
             np.testing.assert_allclose(Partial(rule, discount=1.0)(MDP, drawn), steps.sum(-1), atol=1e-12)
     # moves are certain here, so the form with the end state is the regret
     for best, score in zip((soft, hard), scores(MDP, drawn)[1:], strict=True):
-        np.testing.assert_allclose(end_state_score(MDP, drawn, best.v), score, atol=1e-12)
+        end = MDP.transition[drawn.states[:, -1], drawn.actions[:, -1]].argmax(-1)
+        returned = partial_return(MDP, drawn) + 0.9**4 * best.v[end] - best.v[drawn.states[:, 0]]
+        np.testing.assert_allclose(returned, score, atol=1e-12)
 
 
 def test_a_noisy_judge_answers_with_the_logistic_probability_and_a_sure_one_with_the_order():
