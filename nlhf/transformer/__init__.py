@@ -20,6 +20,8 @@ The first program trains a tiny model to write what a judge prefers, the token 0
 >>> bool((answers == 0).mean() > 0.8)  # 1/3 before
 True
 
+``train`` makes such a run from a data set of prompts, with checkpoints and a log.
+
 Names load on first use, so that a command line can answer before JAX is imported.
 """
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from nlhf.transformer.runs.preference import pair_oracles as pair_oracles
     from nlhf.transformer.runs.preference import prompt_oracles as prompt_oracles
     from nlhf.transformer.runs.preference import train as train
+    from nlhf.transformer.runs.pretrain import encode_texts as encode_texts
+    from nlhf.transformer.runs.pretrain import pretrain as pretrain
     from nlhf.transformer.space import start as start
     from nlhf.transformer.space import transformer_space as transformer_space
     from nlhf.transformer.tokens.files import load_tokenizer as load_tokenizer
@@ -66,6 +70,7 @@ _HOMES = {
     "policy": ("REFERENCE", "LanguageModel", "sample", "sequence_log_prob"),
     "responses": ("Responses",),
     "runs.preference": ("compare_with_reference", "pair_oracles", "prompt_oracles", "train"),
+    "runs.pretrain": ("encode_texts", "pretrain"),
     "space": ("start", "transformer_space"),
     "tokens.files": ("load_tokenizer",),
     "tokens.tokenizer": ("byte_tokenizer",),

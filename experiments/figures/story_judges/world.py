@@ -23,8 +23,7 @@ from nlhf.transformer.data.order import permutation
 from nlhf.transformer.data.stories import story
 from nlhf.transformer.judges.protocol import Judge, preferences
 from nlhf.transformer.judges.voting import population
-from nlhf.transformer.model.sampler import sample
-from nlhf.transformer.policy import LanguageModel, components
+from nlhf.transformer.policy import LanguageModel, sample
 from nlhf.transformer.responses import Responses, empty
 from nlhf.transformer.runs import preference
 
@@ -152,8 +151,8 @@ def held_out_draw(
     """
     return sample(
         jax.random.fold_in(jax.random.key(config.seed + 1), place),
-        components(world.model, policy),
-        world.model.config,
+        world.model,
+        policy,
         jnp.asarray(world.held_out),
         num_responses=config.draws if num is None else num,
         length=config.size,

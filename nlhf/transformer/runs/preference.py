@@ -19,9 +19,8 @@ from nlhf.datasets import given
 from nlhf.transformer.data.order import indices
 from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.model import sharding
-from nlhf.transformer.model.sampler import sample
 from nlhf.transformer.oracle import Prompts, sampled_oracle
-from nlhf.transformer.policy import LanguageModel, components
+from nlhf.transformer.policy import LanguageModel, sample
 from nlhf.transformer.responses import Responses, flat, length, pair
 from nlhf.transformer.runs.loop import Ended, Values, run_steps
 
@@ -221,8 +220,8 @@ def compare_with_reference(
     def draw(draw_key: Array, policy: Policy) -> Responses:
         return sample(
             draw_key,
-            components(model, policy),
-            model.config,
+            model,
+            policy,
             prompts,
             num_responses=num_responses,
             length=size,
