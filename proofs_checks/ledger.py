@@ -50,8 +50,7 @@ MODULES = tuple(
         "learners.xpo_rates",
         "learners.xpo_bonus",
         "learners.xpo_bound",
-        "learners.samplers",
-        "learners.dpo_offline",
+        "learners.dpo_rates",
         "learners.vpo_identities",
         "learners.vpo_optimism",
         "learners.vpo_rates",
@@ -59,7 +58,6 @@ MODULES = tuple(
         "learners.cpl",
         "learners.cpl_fits",
         "learners.regret",
-        "learners.partial_return",
         "learners.others",
         "unchecked",
     ]

@@ -7,8 +7,8 @@ linear algebra and policy evaluation are numpy's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ from scipy.special import log_softmax
 
 from nlhf.losses import contrastive, logistic
 from nlhf.segments import Segments
-from proofs_checks.learners.mdp_bank import LENGTH, SIZE, Bank, bank, draw, features, scale, soft, worst
+from proofs_checks.learners.mdp_bank import LENGTH, SIZE, Bank, bank, draw, features, scale, soft, walks
+from proofs_checks.learners.outcomes import judged, make_row
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.games import Game
 from tabular.mdps.mdp import MDP
@@ -27,7 +28,7 @@ from tabular.mdps.segments import compare, draw_segments
 from tabular.spaces.simplex import log_ratio_loss
 
 TOLERANCE = 1e-11  # relative to 1 + max |V*|
-PAPER = "2310.13639"
+PAPER = "arXiv:2310.13639"
 
 
 def _value_of(of: Bank, log_policy: np.ndarray) -> np.ndarray:
@@ -37,6 +38,11 @@ def _value_of(of: Bank, log_policy: np.ndarray) -> np.ndarray:
     chain = np.einsum("nsa,nsat->nst", policy, of.transition)
     system = np.eye(SIZE[0]) - of.discount[:, None, None] * chain
     return np.linalg.solve(system, pay[..., None])[..., 0]
+
+
+def _each(error: np.ndarray) -> np.ndarray:
+    """Largest error of each instance, ``[N]``."""
+    return error.reshape(len(error), -1).max(1)
 
 
 def _advantage(effort: Effort) -> Outcome:
@@ -49,14 +55,12 @@ def _advantage(effort: Effort) -> Outcome:
             of.beta[:, None] * np.abs(np.exp(advantage / wide).sum(-1) - 1),
             np.abs(v - _value_of(of, of.log_policy)),
         )
-        return np.stack(parts, -1) / scale(of.v)[:, None, None]
+        return _each(np.stack(parts, -1) / scale(of.v)[:, None, None])
 
-    largest, witness = worst(error(of.q - of.v[..., None], of.v), of)
+    right = error(of.q - of.v[..., None], of.v)
     warmer = soft(of.mdp._replace(beta=2 * of.mdp.beta))
-    control = error(np.asarray(warmer.advantage), np.asarray(warmer.v)).reshape(len(of.beta), -1).max(1).min()
-    return Outcome(
-        len(of.beta), largest, "the advantage of the optimum at 2β", float(control), TOLERANCE, witness
-    )
+    wrong = error(np.asarray(warmer.advantage), np.asarray(warmer.v))
+    return judged(right, "the advantage of the optimum at 2β", wrong.min(), TOLERANCE, **of.shown)
 
 
 def _any_policy(effort: Effort) -> Outcome:
@@ -74,70 +78,46 @@ def _any_policy(effort: Effort) -> Outcome:
         return np.stack(parts, -1) / (1 + np.abs(base).max((1, 2)))[:, None, None]
 
     found = np.concatenate([error(0 * phi, of.discount), error(phi, of.discount)], -1)
-    largest, witness = worst(found, of)
-    control = error(phi, np.ones_like(of.discount)).reshape(len(phi), -1).max(1).min()
-    return Outcome(
-        2 * len(phi), largest, "a potential that is not discounted", float(control), TOLERANCE, witness
-    )
+    wrong = _each(error(phi, np.ones_like(of.discount))).min()
+    control = "a potential that is not discounted"
+    return judged(found, control, wrong, TOLERANCE, instances=2 * len(phi), **of.shown)
 
 
-class _Walks(NamedTuple):
-    """Sums along drawn segments, each ``[N, M]``: of β log π*, of the reward, and what noise adds to V*."""
+def _sums(effort: Effort, deterministic: bool) -> tuple[Bank, np.ndarray, np.ndarray, np.ndarray]:
+    """Along 30 segments an MDP, ``[N, 30]``: sums of β log π* - r, and what V* at both ends leaves of them.
 
-    score: np.ndarray
-    reward: np.ndarray
-    ends: np.ndarray
-    noise: np.ndarray
-
-
-def _walks(effort: Effort, deterministic: bool) -> tuple[Bank, _Walks]:
+    Returns:
+      The bank, ``[N, 1]`` the scale, the sums, and ``[2, N, 30]`` what is left of them, also less the noise.
+    """
     of = bank(effort, deterministic)
-    count, num = len(of.beta), 30
-    keys = jax.random.split(effort.key("cpl.segment_identity"), count)
-    # the last step only tells where the segment before it ended
-    states, actions = (np.asarray(part) for part in draw(keys, of.mdp, num))
-    row = np.arange(count)[:, None, None]
-    s, a, end = states[..., :-1], actions[..., :-1], states[..., 1:]
-    power = of.discount[:, None, None] ** np.arange(LENGTH - 1)
-    value = np.take_along_axis(of.v[:, None, :].repeat(num, 1), end, -1)
-    expected = np.einsum("nmts,ns->nmt", of.transition[row, s, a], of.v)
-    score = (power * of.beta[:, None, None] * of.log_policy[row, s, a]).sum(-1)
-    reward = (power * of.reward[row, s, a]).sum(-1)
-    last = of.discount[:, None] ** (LENGTH - 1)
-    ends = last * value[..., -1] - np.take_along_axis(of.v, states[..., 0], -1)
-    noise = (power * of.discount[:, None, None] * (expected - value)).sum(-1)
-    return of, _Walks(score, reward, ends, noise)
+    walk, size = walks(effort, "cpl.segment_identity", of), scale(of.v)[:, None]
+    value = walk.visits(of.v)
+    expected = np.einsum("nmts,ns->nmt", walk.along(of.transition), of.v)
+    score = (walk.power * of.beta[:, None, None] * walk.along(of.log_policy)).sum(-1)
+    excess = score - (walk.power * walk.along(of.reward)).sum(-1)
+    ends = of.discount[:, None] ** (LENGTH - 1) * value[..., -1] - value[..., 0]
+    noise = (walk.power * of.discount[:, None, None] * (expected - value[..., 1:])).sum(-1)
+    return of, size, excess, np.stack([excess - ends, excess - ends - noise])
 
 
 def _segments(effort: Effort) -> Outcome:
-    of, walks = _walks(effort, deterministic=True)
-    size = scale(of.v)[:, None]
-    largest, witness = worst(np.abs(walks.score - walks.reward - walks.ends) / size, of)
-    control = (np.abs(walks.score - walks.reward) / size).max(1).min()
-    return Outcome(
-        walks.score.size,
-        largest,
-        "the partial return, without the values at both ends",
-        float(control),
-        TOLERANCE,
-        witness,
-    )
+    of, size, excess, left = _sums(effort, deterministic=True)
+    wrong = (np.abs(excess) / size).max(1).min()
+    control = "the partial return, without the values at both ends"
+    return judged(np.abs(left[0]) / size, control, wrong, TOLERANCE, instances=excess.size, **of.shown)
 
 
 def _segments_stochastic(effort: Effort) -> Outcome:
-    of, walks = _walks(effort, deterministic=False)
-    size = scale(of.v)[:, None]
-    violation = np.abs(walks.score - walks.reward - walks.ends) / size
-    corrected = np.abs(walks.score - walks.reward - walks.ends - walks.noise) / size
-    largest, witness = worst(violation, of)
-    return Outcome(
-        walks.score.size,
-        largest,
+    of, size, excess, left = _sums(effort, deterministic=False)
+    violation, corrected = np.abs(left) / size
+    return judged(
+        violation,
         "with Σ discount^(t+1) [E V*(s_t+1) - V*(s_t+1)] added",
-        float(corrected.max()),
+        corrected,
         TOLERANCE,
-        witness,
-        {"smallest_violation": float(violation.max(1).min())},
+        instances=excess.size,
+        detail={"smallest_violation": violation.max(1).min()},
+        **of.shown,
     )
 
 
@@ -156,16 +136,9 @@ def _identified(effort: Effort) -> Outcome:
         for row in range(count):
             difference = rows[row] - rows[row, :1]
             missing[kind, row] = difference.shape[1] - np.linalg.matrix_rank(difference, tol=1e-9)
-    largest, witness = worst(np.abs(missing[0] - 1), of)
-    return Outcome(
-        count,
-        largest,
-        "a behaviour that never takes one action in one state",
-        float(np.min(missing[1] - 1)),
-        0.5,
-        witness,
-        {"segments": float(num), "length": 3.0},
-    )
+    control = "a behaviour that never takes one action in one state"
+    wrong, detail = np.min(missing[1] - 1), {"segments": num, "length": 3}
+    return judged(np.abs(missing[0] - 1), control, wrong, 0.5, detail=detail, **of.shown)
 
 
 def _table_loss(mdp: MDP, table: Any, comparisons: Any, bias: float) -> Any:
@@ -199,15 +172,13 @@ def _flat(effort: Effort) -> Outcome:
         return np.abs(after - before)
 
     least = SIZE[0] * SIZE[1] - num
-    largest, witness = worst(change(1.0) + np.maximum(least - missing, 0), of)
-    return Outcome(
-        count,
-        largest,
+    return judged(
+        change(1.0) + np.maximum(least - missing, 0),
         "the loss at λ = 1/2, moved along the same directions",
-        float(change(0.5).max()),
+        change(0.5),
         TOLERANCE,
-        witness,
-        {"comparisons": float(num), "fewest_flat": float(missing.min()), "promised": float(least)},
+        detail={"comparisons": num, "fewest_flat": missing.min(), "promised": least},
+        **of.shown,
     )
 
 
@@ -218,8 +189,9 @@ def _shift(effort: Effort) -> Outcome:
     raised = rng.uniform(0.05, 1, size=count) * np.minimum(-winner, -loser) + 1e-3
     bias = rng.uniform(0.05, 0.95, size=count)
 
-    def loss(shift: Any, bias: Any) -> np.ndarray:
-        return np.asarray(
+    def change(bias: Any) -> np.ndarray:
+        """The loss with both likelihoods raised over the loss as it is."""
+        after, before = (
             contrastive(
                 jnp.asarray(winner + shift),
                 jnp.asarray(loser + shift),
@@ -227,19 +199,20 @@ def _shift(effort: Effort) -> Outcome:
                 temperature=1.0,
                 bias=bias,
             )
+            for shift in (raised, 0.0)
         )
+        return np.asarray(after) / np.asarray(before)
 
-    ratio = loss(raised, jnp.asarray(bias)) / loss(0.0, jnp.asarray(bias))
-    row = int(np.argmax(ratio))
-    plain = loss(raised, 1.0) / loss(0.0, 1.0)
-    return Outcome(
-        count,
-        float(ratio[row]),
+    plain = change(1.0)
+    return judged(
+        change(jnp.asarray(bias)),
         "λ = 1, at which raising both changes nothing",
-        float(plain.min()),
+        plain.min(),
         1 - 1e-9,
-        {"winner": float(winner[row]), "loser": float(loser[row]), "bias": float(bias[row])},
-        {"change_at_one": float(np.abs(plain - 1).max())},
+        detail={"change_at_one": np.abs(plain - 1).max()},
+        winner=winner,
+        loser=loser,
+        bias=bias,
     )
 
 
@@ -278,77 +251,65 @@ def _dpo(effort: Effort) -> Outcome:
         ]
         return np.concatenate(parts, -1)
 
-    largest, witness = worst(error(log_ref), of)
-    control = error(0 * log_ref).max(1).min()
-    return Outcome(count, largest, "no reference, as CPL has it", float(control), TOLERANCE, witness)
+    wrong = error(0 * log_ref).max(1).min()
+    return judged(error(log_ref), "no reference, as CPL has it", wrong, TOLERANCE, **of.shown)
 
 
-def _check(
-    name: str,
-    statement: str,
-    judge: Callable[[Effort], Outcome],
-    assumptions: str,
-    kind: str = "identity",
-    source: str = f"arXiv:{PAPER}; proof ours",
-    refuted: bool = False,
-) -> Check:
-    return Check(f"cpl.{name}", "cpl", kind, source, "derived", statement, assumptions, judge, refuted)
-
-
+_row = functools.partial(make_row, source=f"{PAPER}; proof ours")
 ENTROPY = "finite MDP, maximum entropy with β > 0, discount below 1"
 CHECKS: tuple[Check, ...] = (
-    _check(
-        "advantage_identity",
+    _row(
+        "cpl.advantage_identity",
         "A* = β log π*, Σ_a exp(A*(s, a)/β) = 1, and V* is the value of π*",
         _advantage,
         ENTROPY,
     ),
-    _check(
-        "any_policy_is_optimal",
+    _row(
+        "cpl.any_policy_is_optimal",
         "for every π, r = β log π has soft optimum π and V* = 0; r + φ(s) - discount E φ(s') too, and V* = φ",
         _any_policy,
         ENTROPY,
     ),
-    _check(
-        "segment_identity",
+    _row(
+        "cpl.segment_identity",
         "Σ_t<k discount^t β log π*(a_t|s_t) = Σ_t<k discount^t r_t + discount^k V*(s_k) - V*(s_0)",
         _segments,
         ENTROPY + ", certain moves",
     ),
-    _check(
-        "segment_identity.stochastic",
+    _row(
+        "cpl.segment_identity.stochastic",
         "the same along every segment of an MDP whose moves are not certain",
         _segments_stochastic,
         ENTROPY,
         refuted=True,
     ),
-    _check(
-        "identifiability",
+    _row(
+        "cpl.identifiability",
         "differences of segments of one length leave of log π only a constant undetermined (which "
         "normalisation fixes)",
         _identified,
         "segments of length 3, uniform behaviour; rank at a relative 1e-9",
         kind="lemma",
     ),
-    _check(
-        "flat_directions",
+    _row(
+        "cpl.flat_directions",
         "with n comparisons, the loss at λ = 1 is constant in |S||A| - n directions of the advantage or more",
         _flat,
         "n = 6, |S||A| = 15",
         kind="lemma",
     ),
-    _check(
-        "conservative.shift",
+    _row(
+        "cpl.conservative.shift",
         "raising both log-likelihoods by c > 0 lowers the loss for every λ < 1, and leaves it at λ = 1",
         _shift,
         "λ in [0.05, 0.95], c at most what keeps both below 0",
         kind="lemma",
     ),
-    _check(
-        "dpo",
+    _row(
+        "cpl.dpo",
         "on segments of length 1 from one start, with log π/π_ref for log π, the loss at λ = 1 is DPO's",
         _dpo,
         "any labels in [0, 1]; values and gradients",
-        source=f"arXiv:{PAPER}, arXiv:2305.18290; proof ours",
+        source=f"{PAPER}, arXiv:2305.18290; proof ours",
     ),
 )

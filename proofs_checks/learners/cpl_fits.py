@@ -8,19 +8,19 @@ label's probability in its place; n comparisons are counts of n draws from the r
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from scipy.special import expit, log_softmax
 
 from nlhf import cpl
-from nlhf.base import Comparisons, Oracle, Policy
+from nlhf.base import Comparisons
 from nlhf.replay import latest
 from nlhf.segments import Segments
+from proofs_checks.learners.labels import learn
+from proofs_checks.learners.outcomes import judged, log_slope, make_row
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.mdps.families import random_mdp
 from tabular.mdps.mdp import MDP
@@ -81,9 +81,7 @@ def _draw(key: Array, beta: Array) -> tuple[MDP, Segments, Values]:
 
 def _every_pair_of_actions() -> tuple[Segments, Segments, Array]:
     """One step from one state, all actions against all; then nothing, in the state that ends."""
-    pairs = np.stack(np.meshgrid(*map(np.arange, (SIZE[0], SIZE[1], SIZE[1])), indexing="ij"), -1).reshape(
-        -1, 3
-    )
+    pairs = np.indices((SIZE[0], SIZE[1], SIZE[1])).reshape(3, -1).T
     states = np.full((ROWS, LENGTH), SIZE[0])
     states[: len(pairs), 0] = pairs[:, 0]
     sides = []
@@ -96,13 +94,7 @@ def _every_pair_of_actions() -> tuple[Segments, Segments, Array]:
 
 @functools.lru_cache(maxsize=16)
 def problems(effort: Effort, name: str, same_state: bool = False) -> Problem:
-    """As many problems as there are lanes, β from 0.3 to 1.5.
-
-    Args:
-      effort: seed.
-      name: of the draw.
-      same_state: compare single steps from one state, each action with each, instead of segments.
-    """
+    """As many problems as lanes, β from 0.3 to 1.5, with pairs of segments or (``same_state``) of actions."""
     mdp, drawn, best = _draw(jax.random.split(effort.key(name), LANES), jnp.linspace(0.3, 1.5, LANES))
     first = jax.tree.map(lambda leaf: leaf[:, :ROWS], drawn)
     second = jax.tree.map(lambda leaf: leaf[:, ROWS:], drawn)
@@ -121,32 +113,15 @@ def problems(effort: Effort, name: str, same_state: bool = False) -> Problem:
     )
 
 
-def _hand_over(rows: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
-    del key, policy, opponent
-    return rows
-
-
-def _no_payoff(key: Array, policy: Policy) -> Any:
-    raise NotImplementedError
-
-
 @jax.jit
 @jax.vmap
 def _fit(mdp: MDP, rows: Comparisons, start: Array, temperature: Array, bias: Array) -> Array:
     """One step of the library's CPL on a whole data set, fitted to tolerance."""
-    method = cpl(temperature, bias, latest(rows))
-    oracle = Oracle(Partial(_no_payoff), Partial(_hand_over, rows))
-    state, _ = method.step(jax.random.key(0), method.init(start), oracle, segment_space(mdp))
-    return state.policy
+    return learn(cpl(temperature, bias, latest(rows)), segment_space(mdp), start, rows)
 
 
 def fit(
-    of: Problem,
-    label: Any,
-    weight: Any = None,
-    start: Any = None,
-    temperature: Any = None,
-    bias: Any = 1.0,
+    of: Problem, label: Any, weight: Any = None, start: Any = None, temperature: Any = None, bias: Any = 1.0
 ) -> np.ndarray:
     """Fitted policies ``[N, S, A]`` of the N problems.
 
@@ -173,21 +148,18 @@ def _error(of: Problem, log_policy: np.ndarray) -> np.ndarray:
     return np.abs(log_policy - np.asarray(of.log_policy)[:, :-1]).max((1, 2))
 
 
+def _shown(of: Problem) -> dict[str, Any]:
+    """What a witness shows of a problem."""
+    return {"lane": np.arange(LANES), "beta": of.mdp.beta}
+
+
 def _consistent(effort: Effort) -> Outcome:
     of = problems(effort, "cpl.consistency")
     rng = effort.rng("cpl.consistency")
     starts = log_softmax(rng.normal(size=(effort.pick(2, 6), LANES, SIZE[0] + 1, SIZE[1])), axis=-1)
     error = np.stack([_error(of, fit(of, expit(of.regret), start=start)) for start in starts])
-    control = _error(of, fit(of, expit(of.returns), start=starts[0]))
-    lane = int(error.max(0).argmax())
-    return Outcome(
-        error.size,
-        float(error.max()),
-        "labels by partial return",
-        float(control.min()),
-        1e-5,
-        {"lane": lane, "beta": float(of.mdp.beta[lane])},
-    )
+    wrong = _error(of, fit(of, expit(of.returns), start=starts[0])).min()
+    return judged(error.T, "labels by partial return", wrong, 1e-5, instances=error.size, **_shown(of))
 
 
 def _myopic_fits(effort: Effort) -> tuple[Problem, dict[str, np.ndarray]]:
@@ -199,15 +171,7 @@ def _myopic(effort: Effort) -> Outcome:
     of, found = _myopic_fits(effort)
     myopic = log_softmax(np.asarray(of.mdp.reward)[:, :-1] / np.asarray(of.mdp.beta)[:, None, None], axis=-1)
     error = {name: np.abs(policy - myopic).max((1, 2)) for name, policy in found.items()}
-    lane = int(error["returns"].argmax())
-    return Outcome(
-        LANES,
-        float(error["returns"].max()),
-        "labels by regret",
-        float(error["regret"].min()),
-        1e-5,
-        {"lane": lane, "beta": float(of.mdp.beta[lane])},
-    )
+    return judged(error["returns"], "labels by regret", error["regret"].min(), 1e-5, **_shown(of))
 
 
 _gap = jax.jit(jax.vmap(lambda mdp, policy: soft_value_gap(mdp, policy, policy, policy)))
@@ -220,20 +184,9 @@ def _loses(effort: Effort) -> Outcome:
         name: np.asarray(_gap(of.mdp, jnp.asarray(np.concatenate([policy, end], 1))))
         for name, policy in found.items()
     }
-    lane = int(gap["returns"].argmin())
-    return Outcome(
-        LANES,
-        1e-3 / float(gap["returns"].min()),
-        "labels by regret",
-        1e-3 / float(gap["regret"].max()),
-        1.0,
-        {"lane": lane, "beta": float(of.mdp.beta[lane])},
-        {"mean_loss": float(gap["returns"].mean()), "mean_loss_by_regret": float(gap["regret"].mean())},
-    )
-
-
-def _slope(num: np.ndarray, value: np.ndarray) -> float:
-    return float(np.polyfit(np.log(num), np.log(value), 1)[0])
+    wrong = (1e-3 / gap["regret"]).min()
+    detail = {"mean_loss": gap["returns"].mean(), "mean_loss_by_regret": gap["regret"].mean()}
+    return judged(1e-3 / gap["returns"], "labels by regret", wrong, 1.0, detail=detail, **_shown(of))
 
 
 def _rate(effort: Effort) -> Outcome:
@@ -252,18 +205,19 @@ def _rate(effort: Effort) -> Outcome:
                 difference = policy - np.asarray(of.log_policy)[:, :-1]
                 found[i, repeat] = np.sqrt((difference**2).mean((1, 2)))
     flat = rmse["regret"].reshape(len(numbers), -1)
-    slope = _slope(numbers, flat.mean(1))
+    slope = log_slope(numbers, flat.mean(1))
     drawn = rng.integers(flat.shape[1], size=(400, flat.shape[1]))
-    low, high = np.quantile([_slope(numbers, flat[:, pick].mean(1)) for pick in drawn], (0.025, 0.975))
-    control = _slope(numbers, rmse["returns"].mean((1, 2)))
-    return Outcome(
-        flat.size,
+    low, high = np.quantile([log_slope(numbers, flat[:, pick].mean(1)) for pick in drawn], (0.025, 0.975))
+    control = log_slope(numbers, rmse["returns"].mean((1, 2)))
+    return judged(
         abs(slope + 0.5),
         "labels by partial return",
         abs(control + 0.5),
         0.1,
-        {"numbers": numbers.tolist(), "rmse": flat.mean(1).tolist()},
-        {"slope": slope, "low": float(low), "high": float(high), "control_slope": control},
+        instances=flat.size,
+        detail={"slope": slope, "low": low, "high": high, "control_slope": control},
+        numbers=numbers.tolist(),
+        rmse=flat.mean(1).tolist(),
     )
 
 
@@ -289,68 +243,51 @@ def _unseen(effort: Effort) -> Outcome:
                 mass[wrong, i, repeat] = (policy * outside).sum() / outside.any(-1).sum()
     mean = mass.mean(-1)
     ratio = mean[:, 1:] / mean[:, :-1]
-    detail = {f"mass_at_{bias:g}": float(m) for bias, m in zip(BIASES, mean[0], strict=True)}
-    return Outcome(
-        repeats * LANES,
-        float(ratio[0].max()),
+    return judged(
+        ratio[0],
         "λ on the winner's side",
-        float(ratio[1].max()),
+        ratio[1],
         1.0,
-        {"comparisons": num},
-        detail,
+        instances=repeats * LANES,
+        detail={f"mass_at_{bias:g}": m for bias, m in zip(BIASES, mean[0], strict=True)},
+        comparisons=num,
     )
 
 
-def _check(
-    name: str,
-    kind: str,
-    statement: str,
-    judge: Callable[[Effort], Outcome],
-    assumptions: str,
-    status: str = "derived",
-) -> Check:
-    return Check(f"cpl.{name}", "cpl", kind, f"{PAPER}; proof ours", status, statement, assumptions, judge)
-
-
+_row = functools.partial(make_row, source=f"{PAPER}; proof ours")
+_run = functools.partial(_row, kind="scaling", status="empirical")
 ENTROPY = "finite MDP, maximum entropy with β > 0; CPL fitted to tolerance, λ = 1"
 CHECKS: tuple[Check, ...] = (
-    _check(
-        "consistency",
-        "identity",
+    _row(
+        "cpl.consistency",
         "with the probabilities of logistic labels by regret, the minimiser of the loss is π*",
         _consistent,
         ENTROPY + "; segments of one length that leave only the constant undetermined; from any start",
     ),
-    _check(
-        "rate",
-        "scaling",
+    _run(
+        "cpl.rate",
         "the root mean square error of log π falls as n^-1/2 in the number of comparisons (within 0.1)",
         _rate,
         ENTROPY + "; labels drawn by regret",
-        "empirical",
     ),
-    _check(
-        "partial_return.myopic",
-        "identity",
+    _row(
+        "cpl.partial_return.myopic",
         "with labels by partial return on single steps from one state, the minimiser is exp(r/β) normalised",
         _myopic,
         ENTROPY,
     ),
-    _check(
-        "partial_return.loses",
-        "separation",
+    _run(
+        "cpl.partial_return.loses",
         "that policy loses: J(π*) - J(π) >= 1e-3 on every MDP drawn",
         _loses,
         ENTROPY + "; random rewards, discount 0.9",
-        "empirical",
+        kind="separation",
     ),
-    _check(
-        "conservative.unseen",
-        "scaling",
+    _run(
+        "cpl.conservative.unseen",
         "with few comparisons, the mean mass on actions they do not show falls as λ falls: 1, 3/4, 1/2, 1/4",
         _unseen,
         "3 comparisons of segments of 3 steps, 12 pairs (s, a); in the states that they show; fits started "
         "at the uniform policy, which matters: so few comparisons leave directions flat",
-        "empirical",
     ),
 )

@@ -1,6 +1,6 @@
-"""Bandits with a data set each, in batches, and one step of a method on a data set that cannot be asked.
+"""Bandits in batches: instances, runs, data sets of labelled pairs, and fits to data that cannot be asked.
 
-``reward_value`` and ``likelihood`` are the reward space in numpy, independent of the library's policy space.
+``Data.reward_value`` and ``Data.likelihood`` are the reward space in numpy, independent of the library's.
 """
 
 from __future__ import annotations
@@ -15,11 +15,129 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.special import expit, log_softmax, logsumexp
 
-from nlhf.base import Algorithm, Comparisons, Oracle, PolicySpace
+from nlhf.base import Algorithm, Comparisons, Oracle, Policy, PolicySpace
 from proofs_checks.rows import Effort
 from tabular.bandits import Bandit
+from tabular.oracle import labelled
+from tabular.replay import counts
+from tabular.runner import Axes, run
 
 Array = jax.Array
+
+
+def arms(reward: Any, log_ref: Any, beta: Any) -> Bandit:
+    """N bandits of one context.
+
+    Args:
+      reward: ``[N, A]``.
+      log_ref: ``[N, A]``.
+      beta: ``[N]``, or one for all.
+    """
+    reward, log_ref = (jnp.asarray(table)[:, None] for table in (reward, log_ref))
+    count = len(reward)
+    return Bandit(reward, log_ref, jnp.ones((count, 1)), jnp.broadcast_to(jnp.asarray(beta, float), count))
+
+
+def random_arms(rng: np.random.Generator, count: int, size: int, spread: float, beta: float) -> Bandit:
+    """``count`` bandits of one context: r ~ U[0, 1], log π_ref ~ spread U[0, 1] in nats, normalised."""
+    reward = rng.uniform(size=(count, size))
+    return arms(reward, log_softmax(spread * rng.uniform(size=(count, size)), axis=-1), beta)
+
+
+def copies(tree: Any, number: int) -> Any:
+    """Repeat a batch: every leaf ``[N, ...]`` becomes ``[number N, ...]``."""
+    return jax.tree.map(lambda leaf: jnp.concatenate([leaf] * number), tree)
+
+
+def gaps(
+    method: Any,
+    bandit: Bandit,
+    keys: Any,
+    num_steps: int,
+    make_space: Any,
+    num_pairs: int = 1,
+    axes: tuple[Axes, ...] = (Axes(algorithm=0, game=0, key=0),),
+    start: Any = None,
+) -> np.ndarray:
+    """Suboptimality ``[..., num_steps + 1]`` of a method's iterates, with drawn labels.
+
+    Args:
+      method: N methods, one for each bandit, unless ``axes`` says otherwise.
+      bandit: N bandits.
+      keys: ``[N]``.
+      num_steps: rounds.
+      make_space: as in ``tabular.runner.run``.
+      num_pairs: comparisons a round.
+      axes: likewise.
+      start: likewise.
+    """
+    trace = run(
+        method,
+        bandit,
+        num_steps=num_steps,
+        key=keys,
+        start=start,
+        measures="suboptimality",
+        make_space=make_space,
+        make_oracle=labelled(num_pairs),
+        axes=axes,
+    )
+    return np.asarray(trace.of("suboptimality"))
+
+
+def counted(number: np.ndarray) -> Comparisons:
+    """Data sets ``[N, 2 A²]`` in the form of ``counts``.
+
+    Args:
+      number: ``[N, A, A, 2]`` how often a pair (first, second) was drawn and got the label 0 or 1.
+    """
+    weight = jnp.asarray(number.reshape(len(number), -1))
+    rows = counts(1, number.shape[1]).empty().comparisons
+    return Comparisons(*(jnp.broadcast_to(column, weight.shape) for column in rows))._replace(weight=weight)
+
+
+def no_payoff(key: Array, policy: Policy) -> Any:
+    """The payoffs of an oracle that has comparisons only."""
+    raise AssertionError("a learner from comparisons asks for no payoff")
+
+
+def _stored(comparisons: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
+    return comparisons
+
+
+def learn(method: Algorithm, space: PolicySpace, start: Policy, comparisons: Comparisons) -> Policy:
+    """Policy after one step from ``start``, whose oracle answers with the data set."""
+    oracle = Oracle(Partial(no_payoff), Partial(_stored, comparisons))
+    return method.step(jax.random.key(0), method.init(start), oracle, space)[0].policy
+
+
+def fit_once(
+    make_method: Callable[..., Algorithm],
+    settings: Any,
+    bandit: Bandit,
+    comparisons: Comparisons,
+    make_space: Callable[[Any], PolicySpace],
+) -> np.ndarray:
+    """Log-policies ``[N, X, A]`` after one step of a method on N data sets.
+
+    Args:
+      make_method: ``make_method(settings, bandit) -> Algorithm`` of one instance; the same function does not
+        compile again.
+      settings: pytree with the axis N in front.
+      bandit: N bandits.
+      comparisons: N data sets of one shape.
+      make_space: as in ``tabular.runner.run``.
+    """
+    return np.asarray(_compiled(make_method, make_space)(settings, bandit, comparisons))
+
+
+@functools.cache
+def _compiled(make_method: Callable[..., Algorithm], make_space: Callable[[Any], PolicySpace]) -> Callable:
+    def one(settings: Any, bandit: Bandit, comparisons: Comparisons) -> Array:
+        space = make_space(bandit)
+        return space.log_prob(learn(make_method(settings, bandit), space, space.reference, comparisons))
+
+    return jax.jit(jax.vmap(one))
 
 
 class Data(NamedTuple):
@@ -105,15 +223,7 @@ class Data(NamedTuple):
 
 
 def draw(effort: Effort, name: str, count: int, num_pairs: int = 24, shape: tuple = (3, 4)) -> Data:
-    """Random instances; some responses are in no comparison.
-
-    Args:
-      effort: seed.
-      name: of the draw.
-      count: N.
-      num_pairs: n.
-      shape: contexts and actions.
-    """
+    """``count`` random instances of (contexts, actions), in which some responses are in no comparison."""
     rng = effort.rng(name)
     contexts, actions = shape
     columns = (count, num_pairs)
@@ -129,44 +239,3 @@ def draw(effort: Effort, name: str, count: int, num_pairs: int = 24, shape: tupl
         won=rng.random(columns) < 0.5,
         optimism=np.exp(rng.uniform(np.log(0.5), np.log(8), count)),
     )
-
-
-def _answer(comparisons: Comparisons, key: Array, policy: Array, opponent: Array) -> Comparisons:
-    del key, policy, opponent
-    return comparisons
-
-
-def _no_payoff(key: Array, policy: Array) -> Any:
-    del key, policy
-    raise AssertionError("an offline learner asks for no payoff")
-
-
-def fit_once(
-    make_method: Callable[..., Algorithm],
-    settings: Any,
-    bandit: Bandit,
-    comparisons: Comparisons,
-    make_space: Callable[[Any], PolicySpace],
-) -> np.ndarray:
-    """Log-policies ``[N, X, A]`` after one step of a method, whose oracle answers with the data set.
-
-    Args:
-      make_method: ``make_method(settings, bandit) -> Algorithm`` of one instance; the same function does not
-        compile again.
-      settings: pytree with the axis N in front.
-      bandit: N bandits.
-      comparisons: N data sets of one shape.
-      make_space: as in ``tabular.runner.run``.
-    """
-    return np.asarray(_compiled(make_method, make_space)(settings, bandit, comparisons))
-
-
-@functools.cache
-def _compiled(make_method: Callable[..., Algorithm], make_space: Callable[[Any], PolicySpace]) -> Callable:
-    def one(settings: Any, bandit: Bandit, comparisons: Comparisons) -> Array:
-        space, method = make_space(bandit), make_method(settings, bandit)
-        oracle = Oracle(Partial(_no_payoff), Partial(_answer, comparisons))
-        state, _ = method.step(jax.random.key(0), method.init(space.reference), oracle, space)
-        return space.log_prob(state.policy)
-
-    return jax.jit(jax.vmap(one))

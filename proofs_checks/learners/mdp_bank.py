@@ -51,15 +51,15 @@ class Bank(NamedTuple):
     v: np.ndarray
     log_policy: np.ndarray
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a witness shows of an instance."""
+        return {"beta": self.beta, "discount": self.discount, "instance": np.arange(len(self.beta))}
+
 
 @functools.lru_cache(maxsize=4)
 def bank(effort: Effort, deterministic: bool = False) -> Bank:
-    """Random MDPs, coefficients spread evenly over ``BETAS`` in their logarithm, discounts over [0.5, 0.99].
-
-    Args:
-      effort: size and seed.
-      deterministic: whether moves are certain.
-    """
+    """Random MDPs: log β spread evenly over that of ``BETAS``, discounts over [0.5, 0.99]."""
     count = effort.pick(24, 200)
     spread = np.linspace(0, 1, count)
     beta = BETAS[0] * (BETAS[1] / BETAS[0]) ** spread
@@ -80,13 +80,32 @@ def scale(value: np.ndarray) -> np.ndarray:
     return 1 + np.abs(value).max(-1)
 
 
-def worst(error: np.ndarray, instances: Bank) -> tuple[float, dict[str, Any]]:
-    """Largest of ``[N, ...]`` errors, and the MDP that reached it, as a witness."""
-    each = error.reshape(len(error), -1).max(1)
-    row = int(np.argmax(np.where(np.isnan(each), np.inf, each)))
-    witness = {
-        "beta": float(instances.beta[row]),
-        "discount": float(instances.discount[row]),
-        "instance": row,
-    }
-    return float(each[row]), witness
+class Walks(NamedTuple):
+    """M segments drawn in each MDP; their last step shows only where the one before it ended.
+
+    Attributes:
+      power: ``[N, 1, T]`` powers of the discount.
+      states: ``[N, M, T + 1]``.
+      actions: ``[N, M, T]``.
+    """
+
+    power: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+
+    def along(self, table: np.ndarray) -> np.ndarray:
+        """``[N, M, T, ...]`` entries of ``[N, S, A, ...]`` at the steps."""
+        return table[np.arange(len(table))[:, None, None], self.states[..., :-1], self.actions]
+
+    def visits(self, value: np.ndarray) -> np.ndarray:
+        """``[N, M, T + 1]`` entries of ``[N, S]`` at the states."""
+        return value[np.arange(len(value))[:, None, None], self.states]
+
+
+def walks(effort: Effort, name: str, of: Bank) -> Walks:
+    """Draw 30 segments in each MDP of a bank, by uniform actions."""
+    states, actions = (
+        np.asarray(part) for part in draw(jax.random.split(effort.key(name), len(of.beta)), of.mdp, 30)
+    )
+    power = of.discount[:, None, None] ** np.arange(LENGTH - 1)
+    return Walks(power, states, actions[..., :-1])

@@ -6,8 +6,6 @@ and bandits, their gradients, fits to labels), numpy the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +13,9 @@ from scipy import optimize
 from scipy.special import expit, log_softmax
 
 from nlhf import dpo, logspace
-from nlhf.base import Algorithm, Comparisons
-from proofs_checks.learners.labels import fit_once
+from nlhf.base import Algorithm
+from proofs_checks.learners.labels import arms, counted, fit_once
+from proofs_checks.learners.outcomes import judged, make_row
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit, value
 from tabular.mdps.families import token_tree
@@ -44,10 +43,6 @@ def _apart(measured: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.abs(flat - other).max(1) / (1 + np.abs(other).max(1))
 
 
-def _outcome(right: np.ndarray, wrong: np.ndarray, control: str) -> Outcome:
-    return Outcome(len(right), float(right.max()), control, float(wrong.max()), LIMIT)
-
-
 def _judge_dense(effort: Effort) -> Outcome:
     """Soft optimum and values of every prefix when β log π*/π_ref is paid token by token."""
     tree = trees(effort, "rto", effort.pick(8, 50))
@@ -61,13 +56,18 @@ def _judge_dense(effort: Effort) -> Outcome:
         again = solve(paid)
         apart = np.asarray(again.log_policy - best.log_policy) * live[:, :, None]
         errors.append(np.maximum(np.abs(apart).max((1, 2)), np.abs(np.asarray(again.v)).max(1)))
-    return _outcome(errors[0], errors[1], "β log π* without the reference")
+    return judged(errors[0], "β log π* without the reference", errors[1], LIMIT)
 
 
 def _expected(logits: Array, reward: Array) -> Array:
     log_policy = jax.nn.log_softmax(logits)
     bandit = Bandit(reward[None], log_policy[None], jnp.ones(1), jnp.zeros(()))
     return value(bandit, log_policy[None])
+
+
+def _pairs(of: np.ndarray) -> np.ndarray:
+    """Differences ``of[:, i] - of[:, j]``, ``[N, I, I, ...]``."""
+    return of[:, :, None] - of[:, None, :]
 
 
 def _judge_pairwise(effort: Effort) -> Outcome:
@@ -77,10 +77,10 @@ def _judge_pairwise(effort: Effort) -> Outcome:
     gradient = np.asarray(jax.jit(jax.vmap(jax.grad(_expected)))(jnp.asarray(logits), jnp.asarray(reward)))
     law = np.exp(log_softmax(logits, axis=1))
     score = np.eye(size)[None] - law[:, None, :]
-    apart = (score[:, :, None] - score[:, None, :]) * (reward[:, :, None] - reward[:, None, :])[..., None]
+    apart = _pairs(score) * _pairs(reward)[..., None]
     pairs = law[:, :, None] * law[:, None, :]
     mean = 0.5 * np.einsum("nij,nijk->nk", pairs, apart)
-    return _outcome(_apart(mean, gradient), _apart(2 * mean, gradient), "without the factor 1/2")
+    return judged(_apart(mean, gradient), "without the factor 1/2", _apart(2 * mean, gradient), LIMIT)
 
 
 def _judge_shift(effort: Effort) -> Outcome:
@@ -96,9 +96,7 @@ def _judge_shift(effort: Effort) -> Outcome:
             mean = np.einsum("ni,nik->nk", law, draw)
             return np.sqrt(np.einsum("ni,nik->n", law, (draw - mean[:, None]) ** 2))
         weight = law[:, :, None] * law[:, None, :]
-        draw = (
-            0.5 * (reward[:, :, None] - reward[:, None, :])[..., None] * (score[:, :, None] - score[:, None])
-        )
+        draw = 0.5 * _pairs(reward)[..., None] * _pairs(score)
         mean = np.einsum("nij,nijk->nk", weight, draw)
         return np.sqrt(np.einsum("nij,nijk->n", weight, (draw - mean[:, None, None]) ** 2))
 
@@ -106,7 +104,7 @@ def _judge_shift(effort: Effort) -> Outcome:
         _apart(noise(reward + constant[:, None], pairwise)[:, None], noise(reward, pairwise)[:, None])
         for pairwise in (True, False)
     )
-    return _outcome(right, wrong, "one draw and no baseline, as in REINFORCE")
+    return judged(right, "one draw and no baseline, as in REINFORCE", wrong, LIMIT)
 
 
 def _judge_refuel(effort: Effort) -> Outcome:
@@ -125,8 +123,7 @@ def _judge_refuel(effort: Effort) -> Outcome:
         future = reward + np.einsum("nsat,nt->nsa", move, (policy * future).sum(-1))
         future[np.asarray(tree.terminal)] = 0.0
     first, second = np.triu_indices(size, 1)
-    design = np.zeros((len(first), size))
-    design[np.arange(len(first)), first], design[np.arange(len(first)), second] = 1.0, -1.0
+    design = np.eye(size)[first] - np.eye(size)[second]
     errors = []
     for target in (future, reward):
         gap = (target[..., first] - target[..., second]) * step[:, None, None]
@@ -134,7 +131,7 @@ def _judge_refuel(effort: Effort) -> Outcome:
         moved = np.linalg.pinv(weight[..., None] * design) @ (weight * gap)[..., None]
         fitted = log_softmax(np.asarray(log_policy) + moved[..., 0], axis=-1)
         errors.append(_apart(fitted, library))
-    return _outcome(errors[0], errors[1], "the reward of this token in the place of the future")
+    return judged(errors[0], "the reward of this token in the place of the future", errors[1], LIMIT)
 
 
 def _pooled(settings: Array, bandit: Bandit) -> Algorithm:
@@ -145,23 +142,15 @@ GROUPS = np.array([[1.0, 0.0, 0.7], [0.0, 1.0, 0.7]])
 
 
 def group_loss(betas: np.ndarray, share: float) -> np.ndarray:
-    """Worst group's value of the max-min policy less that of the policy fitted to pooled labels, ``[B]``.
+    """Worst group's value of the max-min policy less that of the policy fitted to pooled labels, at each β.
 
-    Args:
-      betas: ``[B]``.
-      share: of the first group among the labels.
+    ``share`` of the labels are the first group's.
     """
     mixture, count = np.array([share, 1 - share]), len(betas)
-    rows = counts(1, 3).empty().comparisons
-    chance = np.einsum("g,gij->ij", mixture, expit(GROUPS[:, :, None] - GROUPS[:, None, :])) * (1 - np.eye(3))
-    label = np.asarray(rows.prefer_first) > 0
-    wins = chance[np.asarray(rows.first), np.asarray(rows.second)]
-    other = np.asarray(rows.first) != np.asarray(rows.second)
-    weight = 1e4 * other * np.where(label, wins, 1 - wins)
-    data = Comparisons(*(jnp.broadcast_to(each, (count, len(each))) for each in rows))
-    data = data._replace(weight=jnp.broadcast_to(jnp.asarray(weight), (count, len(weight))))
-    uniform = jnp.full((count, 1, 3), -np.log(3.0))
-    bandit = Bandit(0 * uniform, uniform, jnp.ones((count, 1)), jnp.asarray(betas))
+    wins = np.einsum("g,gij->ij", mixture, expit(_pairs(GROUPS)))
+    number = 1e4 * (1 - np.eye(3))[..., None] * np.stack([1 - wins, wins], -1)
+    data = counted(np.stack([number] * count))
+    bandit = arms(np.zeros((count, 3)), np.full((count, 3), -np.log(3.0)), betas)
     fitted = fit_once(_pooled, jnp.zeros(count), bandit, data, bounded_rewards(20.0))[:, 0]
 
     def worst(log_policy: np.ndarray, beta: float) -> float:
@@ -186,13 +175,9 @@ def group_loss(betas: np.ndarray, share: float) -> np.ndarray:
 def _judge_groups(effort: Effort) -> Outcome:
     betas = np.array(effort.pick((0.1, 0.2, 0.5), tuple(np.geomspace(0.05, 0.5, 9))))
     loss, even = group_loss(betas, 0.9), group_loss(betas, 0.5)
-    return Outcome(
-        instances=len(betas),
-        worst=float((0.25 / loss).max()),
-        control="groups of equal size",
-        control_worst=float((0.25 / np.maximum(even, 1e-9)).min()),
-        detail={"smallest_loss": float(loss.min()), "largest_loss_even": float(even.max())},
-    )
+    detail = {"smallest_loss": loss.min(), "largest_loss_even": even.max()}
+    wrong = (0.25 / np.maximum(even, 1e-9)).min()
+    return judged(0.25 / loss, "groups of equal size", wrong, detail=detail)
 
 
 def _judge_ranks(effort: Effort) -> Outcome:
@@ -211,72 +196,54 @@ def _judge_ranks(effort: Effort) -> Outcome:
         for row, order in enumerate((rank, rng.permuted(rank, axis=1))):
             mean = ((2 * order - (probes - 1))[..., None] * direction).mean((0, 1))
             apart[row, index] = 1 - mean @ gradient / np.linalg.norm(mean) / np.linalg.norm(gradient)
-    return Outcome(
-        instances=count,
-        worst=float(apart[0].max()),
-        control="the same weights, shuffled",
-        control_worst=float(apart[1].min()),
-        limit=0.01,
-    )
-
-
-def identity(
-    name: str,
-    source: str,
-    statement: str,
-    assumptions: str,
-    judge: Callable[[Effort], Outcome],
-    kind: str = "identity",
-) -> Check:
-    """One row of this module."""
-    status = "derived" if kind == "identity" else "empirical"
-    subject = name.split(".")[0]
-    return Check(name, subject, kind, f"{source}; derived", status, statement, assumptions, judge)
+    return judged(apart[0], "the same weights, shuffled", apart[1].min(), 0.01)
 
 
 CHECKS: tuple[Check, ...] = (
-    identity(
+    make_row(
         "rto.dense_reward",
-        "arXiv:2404.18922",
         "paying β log π*/π_ref token by token keeps the soft optimum and makes every prefix worth 0",
-        "token trees of depth 3, β in [0.1, 2]",
         _judge_dense,
+        "token trees of depth 3, β in [0.1, 2]",
+        "arXiv:2404.18922; derived",
     ),
-    identity(
+    make_row(
         "p3o.pairwise_gradient",
-        "arXiv:2310.00212",
         "∇E r = ½ E (r - r')(∇log π(y) - ∇log π(y')), y and y' drawn from π",
-        "softmax policies of 6 responses",
         _judge_pairwise,
+        "softmax policies of 6 responses",
+        "arXiv:2310.00212; derived",
     ),
-    identity(
+    make_row(
         "p3o.shift",
-        "arXiv:2310.00212",
         "the noise of one pair's gradient does not change when a constant is added to the reward",
-        "exact standard deviation, softmax policies of 6 responses",
         _judge_shift,
+        "exact standard deviation, softmax policies of 6 responses",
+        "arXiv:2310.00212; derived",
     ),
-    identity(
+    make_row(
         "refuel.natural_gradient",
-        "arXiv:2410.04612",
         "regressing (1/η) differences of log π/π_t on differences of the futures gives π_t exp(ηQ)/Z",
-        "every prefix of token trees of depth 3, pairs weighted by π_t",
         _judge_refuel,
+        "every prefix of token trees of depth 3, pairs weighted by π_t",
+        "arXiv:2410.04612; derived",
     ),
-    identity(
+    make_row(
         "maxmin.worst_group",
-        "arXiv:2402.08925",
         "groups 90 : 10: the policy of pooled labels costs the worst group at least 1/4 against max-min",
-        "rewards (1, 0, 0.7) and (0, 1, 0.7), uniform reference, β in [0.05, 0.5]",
         _judge_groups,
+        "rewards (1, 0, 0.7) and (0, 1, 0.7), uniform reference, β in [0.05, 0.5]",
+        "arXiv:2402.08925; derived",
         kind="separation",
+        status="empirical",
     ),
-    identity(
+    make_row(
         "zo_rank.direction",
-        "arXiv:2303.03751",
         "the mean of probes weighted by 2 rank - m + 1 points along the gradient: 1 - cosine <= 0.01",
-        "value of a bandit in 6 logits, m = 8 normal probes",
         _judge_ranks,
+        "value of a bandit in 6 logits, m = 8 normal probes",
+        "arXiv:2303.03751; derived",
         kind="noise",
+        status="empirical",
     ),
 )

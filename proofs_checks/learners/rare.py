@@ -19,12 +19,11 @@ from nlhf import dpo, vpo
 from nlhf.algorithms.xpo import step as xpo_step
 from nlhf.base import Algorithm
 from nlhf.learning import init, learner
+from proofs_checks.learners.labels import arms, gaps
 from proofs_checks.learners.xpo_lemmas import rare_log_ref
 from proofs_checks.rows import Effort
 from tabular.bandits import Bandit
-from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.runner import Axes, run
 from tabular.spaces.finite_class import finite_class
 
 SOLVED = 1 / 8  # a gap below it: the proposition's level
@@ -43,26 +42,13 @@ CLASSES = {
     "paper": np.array([0.0, 0.5]),  # the reference and the optimum
     "one-sided": grid(5, 0.0),
 }
-SPACES = {name: finite_class(np.stack([each, 0 * each], 1)[:, None]) for name, each in CLASSES.items()}
+SPACE = finite_class(np.stack([CLASSES["grid"], 0 * CLASSES["grid"]], 1)[:, None])
 
 
 def rare(inverse_beta: np.ndarray, reward: np.ndarray) -> Bandit:
-    """N bandits of one context.
-
-    Args:
-      inverse_beta: ``[N]`` 1/β.
-      reward: ``[N]`` of the rare response.
-    """
-    count = len(inverse_beta)
-    return Bandit(
-        jnp.asarray(np.stack([reward, np.full(count, 0.5)], 1)[:, None]),
-        jnp.asarray(rare_log_ref(inverse_beta)[:, None]),
-        jnp.ones((count, 1)),
-        jnp.asarray(1 / np.asarray(inverse_beta, float)),
-    )
-
-
-# ``make(scale, beta)``: optimism in the method's own unit
+    """N bandits, with 1/β ``[N]`` and the reward ``[N]`` of the rare response."""
+    both = np.stack([reward, np.full(len(reward), 0.5)], 1)
+    return arms(both, rare_log_ref(inverse_beta), 1 / np.asarray(inverse_beta, float))
 
 
 def _xpo(scale: Any, beta: Any) -> Algorithm:
@@ -70,60 +56,54 @@ def _xpo(scale: Any, beta: Any) -> Algorithm:
     return learner(init, xpo_step, counts(1, 2), optimism=scale * beta, beta=beta)
 
 
-def _dpo(scale: Any, beta: Any) -> Algorithm:
-    del scale
-    return dpo(beta, 0 * beta, counts(1, 2))
-
-
-def _vpo(scale: Any, beta: Any) -> Algorithm:
-    return vpo(scale, beta, counts(1, 2))
-
-
+# ``make(scale, beta)``, scale: α/β of XPO (of any sign), α of VPO, no matter to DPO
 METHODS: dict[str, Callable[[Any, Any], Algorithm]] = {
     "xpo": _xpo,
-    "dpo": _dpo,
-    "vpo": _vpo,
+    "dpo": lambda scale, beta: dpo(beta, 0 * beta, counts(1, 2)),
+    "vpo": lambda scale, beta: vpo(scale, beta, counts(1, 2)),
 }
 
 
-def play(
-    method: str,
-    scale: np.ndarray,
-    inverse_beta: np.ndarray,
-    reward: np.ndarray,
-    keys: Array,
-    num_steps: int,
-    policies: str = "grid",
+def hitting(gap: np.ndarray) -> np.ndarray:
+    """Comparisons made before the first solved iterate; the length of the run where there is none."""
+    solved = gap < SOLVED
+    return np.where(solved.any(1), solved.argmax(1), gap.shape[1] - 1)
+
+
+def wait(
+    rng: np.random.Generator,
+    num_seeds: int,
+    values: np.ndarray,
+    choose: Callable[[np.ndarray], np.ndarray],
+    solved: np.ndarray,
+    inform: np.ndarray,
+    won: float,
+    cap: float = np.inf,
 ) -> np.ndarray:
-    """Gaps ``[N, num_steps + 1]`` of N runs of the library's method over a finite class.
+    """Comparisons until the chosen policy is a solved one, ``[num_seeds]``, exact in distribution.
+
+    A pair of equal responses changes nothing, so the rounds until the next one that tells something are
+    geometric; the state is how often the rare response won and lost.
 
     Args:
-      method: a key of ``METHODS``.
-      scale: ``[N]`` optimism: α/β of XPO (of any sign), α of VPO; no matter to DPO.
-      inverse_beta: ``[N]``.
-      reward: ``[N]`` of the rare response.
-      keys: ``[N]``.
-      num_steps: comparisons.
-      policies: a key of ``CLASSES``.
+      values: ``[M]`` differences of reward of the class.
+      choose: losses ``[num_seeds, M]`` to indices of policies.
+      solved: ``[M]``.
+      inform: ``[M]`` chance that a pair is of different responses.
+      won: chance that the rare response wins.
+      cap: where times are cut off.
     """
-    bandit = rare(inverse_beta, reward)
-    trace = run(
-        jax.vmap(METHODS[method])(jnp.asarray(scale, float), bandit.beta),
-        bandit,
-        num_steps=num_steps,
-        key=keys,
-        measures=("suboptimality",),
-        make_space=SPACES[policies],
-        make_oracle=labelled(),
-        axes=(Axes(algorithm=0, game=0, key=0),),
-    )
-    return np.asarray(trace.of("suboptimality"))
-
-
-def hitting(gaps: np.ndarray) -> np.ndarray:
-    """Comparisons made before the first solved iterate; the length of the run where there is none."""
-    solved = gaps < SOLVED
-    return np.where(solved.any(1), solved.argmax(1), gaps.shape[1] - 1)
+    wins, losses, time = np.zeros((3, num_seeds))
+    waiting = np.ones(num_seeds, bool)
+    while waiting.any():
+        policy = choose(wins[:, None] * np.logaddexp(0, -values) + losses[:, None] * np.logaddexp(0, values))
+        waiting &= ~solved[policy] & (time < cap)
+        # inverse transform: numpy's own geometric draws overflow where the rate is tiny
+        rounds = np.maximum(np.ceil(np.log(rng.random(num_seeds)) / np.log1p(-inform[policy])), 1.0)
+        label = rng.random(num_seeds) < won
+        time = np.where(waiting, np.minimum(time + rounds, cap), time)
+        wins, losses = wins + (waiting & label), losses + (waiting & ~label)
+    return time
 
 
 def jump(
@@ -134,18 +114,9 @@ def jump(
     policies: str = "grid",
     both: float = 2.0,
 ) -> np.ndarray:
-    """Hitting times of online DPO on the good instance, ``[num_seeds]``, exact in distribution.
+    """Hitting times of online DPO on the good instance, at most ``cap``, as ``wait`` draws them.
 
-    A pair of equal responses changes nothing, so the rounds until the next one that tells something are
-    geometric; the state is how often the rare response won and lost.
-
-    Args:
-      rng: numpy generator.
-      inverse_beta: 1/β.
-      num_seeds: independent runs.
-      cap: times are cut off here.
-      policies: a key of ``CLASSES``.
-      both: in how many orders a pair of different responses is drawn, 2.
+    A pair of different responses is drawn in ``both`` orders, 2; ``policies`` is a key of ``CLASSES``.
     """
     beta, values = 1 / inverse_beta, CLASSES[policies]
     log_ref = rare_log_ref(np.array([inverse_beta]))[0]
@@ -156,20 +127,12 @@ def jump(
     gap = beta * (
         chance * (np.log(chance) - np.log(expit(best))) + share * (np.log(share) - np.log(expit(-best)))
     )
-    inform = both * chance * share
-    won, lost, time = np.zeros(num_seeds), np.zeros(num_seeds), np.zeros(num_seeds)
-    waiting = np.ones(num_seeds, bool)
-    while waiting.any():
-        loss = won[:, None] * np.logaddexp(0, -values) + lost[:, None] * np.logaddexp(0, values)
-        policy = np.round(loss, 12).argmin(1)
-        waiting &= (gap[policy] >= SOLVED) & (time < cap)
-        rate = np.maximum(inform[policy], 1e-300)
-        # inverse transform: numpy's own geometric draws overflow where the rate is tiny
-        wait = np.maximum(np.ceil(np.log(rng.random(num_seeds)) / np.log1p(-rate)), 1.0)
-        label = rng.random(num_seeds) < expit(0.5)
-        time = np.where(waiting, np.minimum(time + wait, cap), time)
-        won, lost = won + (waiting & label), lost + (waiting & ~label)
-    return time
+    inform = np.maximum(both * chance * share, 1e-300)
+
+    def choose(loss: np.ndarray) -> np.ndarray:
+        return np.round(loss, 12).argmin(1)
+
+    return wait(rng, num_seeds, values, choose, gap < SOLVED, inform, expit(0.5), cap)
 
 
 INVERSE_BETAS = np.array([60.0, 200.0, 800.0])
@@ -201,16 +164,15 @@ class Batch:
         self.keys.append(jnp.tile(seeds, mesh[0].size // num_seeds))
         self.shapes[name] = mesh[0].shape
 
-    def play(self, method: str, num_steps: int, policies: str = "grid") -> dict[str, np.ndarray]:
+    def play(self, method: str, num_steps: int) -> dict[str, np.ndarray]:
         """Gaps ``[scale, inverse_beta, reward, num_seeds, num_steps + 1]`` of every part, of one program."""
         scale, inverse_beta, reward = np.concatenate(self.columns, 1)
-        gaps = play(method, scale, inverse_beta, reward, jnp.concatenate(self.keys), num_steps, policies)
+        bandit = rare(inverse_beta, reward)
+        methods = jax.vmap(METHODS[method])(jnp.asarray(scale, float), bandit.beta)
+        found = gaps(methods, bandit, jnp.concatenate(self.keys), num_steps, SPACE)
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
-        parts = np.split(gaps, ends[:-1])
-        return {
-            name: part.reshape(*shape, -1)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        parts = zip(self.shapes.items(), np.split(found, ends[:-1]), strict=True)
+        return {name: part.reshape(*shape, -1) for (name, shape), part in parts}
 
 
 HORIZONS = np.array([400, 1600, 6400])  # T of the regret rows; below a few hundred no rate shows yet

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -28,6 +27,7 @@ from nlhf import vpo
 from nlhf.base import Algorithm, Calibration, Comparisons
 from nlhf.losses import logistic
 from proofs_checks.learners.labels import Data, draw, fit_once
+from proofs_checks.learners.outcomes import judged, make_row
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit, optimal_value, optimum
 from tabular.replay import counts
@@ -49,13 +49,7 @@ def _objective(
 
 
 def in_policies(data: Data, log_policy: np.ndarray, optimism: np.ndarray) -> np.ndarray:
-    """``Σ logistic + αβ E_cal[log π/π_ref]``, ``[N]``, by the library.
-
-    Args:
-      data: the instances.
-      log_policy: ``[N, X, A]``.
-      optimism: ``[N]`` α, any sign.
-    """
+    """``Σ logistic + αβ E_cal[log π/π_ref]`` by the library, ``[N]``; α of any sign."""
     weight = jnp.asarray(optimism * data.beta)
     arguments = (jnp.asarray(log_policy), data.comparisons, jnp.asarray(data.log_cal), weight)
     return np.asarray(jax.jit(jax.vmap(_objective))(data.bandit, *arguments))
@@ -67,18 +61,9 @@ def error(measured: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return apart.reshape(len(apart), -1).max(-1)
 
 
-def outcome_of(
-    right: np.ndarray, wrong: np.ndarray, control: str, data: Data, limit: float = LIMIT
-) -> Outcome:
-    """Outcome of errors ``[N]`` and those of the control, with the worst instance."""
-    index = int(np.argmax(right))
-    witness = {
-        "beta": float(data.beta[index]),
-        "optimism": float(data.optimism[index]),
-        "log_ref": data.log_ref[index].tolist(),
-        "reward": data.reward[index].tolist(),
-    }
-    return Outcome(len(right), float(right.max()), control, float(wrong.max()), limit, witness)
+def shown(data: Data) -> dict[str, Any]:
+    """What a witness shows of an instance."""
+    return {"beta": data.beta, "optimism": data.optimism, "log_ref": data.log_ref, "reward": data.reward}
 
 
 def count_of(effort: Effort) -> int:
@@ -96,7 +81,7 @@ def _judge_form(effort: Effort, sign: float) -> Outcome:
     flipped = data.likelihood(reward) + sign * data.optimism * data.reward_value(reward)
     right, loose, wrong = (error(measured, value) for value in (expected, shifted, flipped))
     control = "a reward that is not calibrated; and the other sign of the value"
-    return outcome_of(right, np.minimum(loose.max(), wrong.max())[None], control, data)
+    return judged(right, control, min(loose.max(), wrong.max()), LIMIT, **shown(data))
 
 
 def _judge_gradient(effort: Effort) -> Outcome:
@@ -113,7 +98,7 @@ def _judge_gradient(effort: Effort) -> Outcome:
         slope[:, context, action] = (data.beta * (data.prob * np.log(total)).sum(-1)).imag / small
     right = error(data.prob[:, :, None] * policy, slope)
     wrong = error(data.prob[:, :, None] * np.exp(data.log_ref), slope)
-    return outcome_of(right, wrong, "the reference in the place of the optimum", data)
+    return judged(right, "the reference in the place of the optimum", wrong, LIMIT, **shown(data))
 
 
 def _judge_shift(effort: Effort) -> Outcome:
@@ -132,7 +117,7 @@ def _judge_shift(effort: Effort) -> Outcome:
 
     expected = -data.optimism * constant
     right, wrong = error(change(lambda reward: reward), expected), error(change(data.centred), expected)
-    return outcome_of(right, wrong, "calibrated rewards, which do not move", data)
+    return judged(right, "calibrated rewards, which do not move", wrong, LIMIT, **shown(data))
 
 
 def _judge_gauge(effort: Effort) -> Outcome:
@@ -142,14 +127,13 @@ def _judge_gauge(effort: Effort) -> Outcome:
         np.abs(np.asarray(jax.vmap(optimal_value)(data.bandit._replace(reward=jnp.asarray(reward)))))
         for reward in (implicit, data.centred(implicit))
     ]
-    return outcome_of(values[0], values[1], "the same reward, calibrated", data)
+    return judged(values[0], "the same reward, calibrated", values[1], LIMIT, **shown(data))
 
 
 def settled(settings: tuple[Array, Array], bandit: Bandit) -> Algorithm:
     """VPO with ``settings = (α, log calibration policy)``, for ``labels.fit_once``."""
     optimism, log_cal = settings
-    shape = bandit.log_ref.shape
-    return vpo(optimism, bandit.beta, counts(*shape), log_cal)
+    return vpo(optimism, bandit.beta, counts(*bandit.log_ref.shape), log_cal)
 
 
 @functools.lru_cache(maxsize=2)
@@ -164,13 +148,7 @@ def pessimistic(effort: Effort) -> tuple[Data, np.ndarray, np.ndarray]:
 
 
 def reward_space(data: Data, index: int, sign: float = 1.0) -> np.ndarray:
-    """Policy ``[X, A]`` of the calibrated reward that minimises ``ℓ(r) + sign αJ*(r)``, by SciPy.
-
-    Args:
-      data: the instances.
-      index: which.
-      sign: 1 is offline.
-    """
+    """Policy ``[X, A]`` of the calibrated reward that minimises ``ℓ(r) + sign αJ*(r)``, by SciPy."""
     one = Data(*(column[index : index + 1] for column in data))
     shape, alpha = one.reward.shape, sign * one.optimism[0]
     share = (one.prob[:, :, None] * np.exp(one.log_cal))[0].ravel()
@@ -199,12 +177,8 @@ def hessian(data: Data, reward: np.ndarray, alpha: Any, centre: np.ndarray) -> n
     chance = 1 / (1 + np.exp(-data.margin(reward)))
     weight = chance * (1 - chance)
     first, second = data.context * actions + data.first, data.context * actions + data.second
-    for one, other, sign in (
-        (first, first, 1),
-        (second, second, 1),
-        (first, second, -1),
-        (second, first, -1),
-    ):
+    signs = ((first, first, 1), (second, second, 1), (first, second, -1), (second, first, -1))
+    for one, other, sign in signs:
         np.add.at(total, (row, one, other), sign * weight)
     policy = np.exp(data.tilted(reward))
     for context in range(contexts):
@@ -220,18 +194,18 @@ def _judge_solvers(effort: Effort) -> Outcome:
     data, fitted, plain = pessimistic(effort)
     solved = np.exp([reward_space(data, index) for index in range(len(data.beta))])
     right, wrong = (np.abs(np.exp(each) - solved).max((1, 2)) for each in (fitted, plain))
-    return outcome_of(right, wrong, "without the value: maximum likelihood", data, SOLVED)
+    return judged(right, "without the value: maximum likelihood", wrong, SOLVED, **shown(data))
 
 
 def _judge_convex(effort: Effort) -> Outcome:
     """Most negative curvature over the largest, at random rewards; online is the control."""
     data = draw(effort, "vpo.convex", count_of(effort))
     eye = np.eye(data.reward[0].size)
-    values = []
-    for sign in (1.0, -1.0):
-        curvature = np.linalg.eigvalsh(hessian(data, data.reward, sign * data.optimism, eye))
-        values.append(-curvature[:, 0] / np.abs(curvature).max(1))
-    return outcome_of(values[0], values[1], "the optimistic sign", data)
+    curves = (
+        np.linalg.eigvalsh(hessian(data, data.reward, sign * data.optimism, eye)) for sign in (1.0, -1.0)
+    )
+    right, wrong = (-curvature[:, 0] / np.abs(curvature).max(1) for curvature in curves)
+    return judged(right, "the optimistic sign", wrong, LIMIT, **shown(data))
 
 
 def _judge_unseen(effort: Effort) -> Outcome:
@@ -242,62 +216,53 @@ def _judge_unseen(effort: Effort) -> Outcome:
     pull = data.pull(reward)
     right = np.abs(np.exp(fitted) - np.exp(data.log_cal) - pull / scale).max((1, 2))
     wrong = np.abs(np.exp(fitted) - np.exp(data.log_ref) - pull / scale).max((1, 2))
-    outcome = outcome_of(right, wrong, "the reference in the place of the calibration policy", data, SOLVED)
-    unseen = data.seen() == 0
-    kept = np.abs(np.exp(fitted) - np.exp(data.log_cal))[unseen]
-    return replace(outcome, detail={"unseen": float(kept.max()), "num_unseen": float(len(kept))})
+    kept = np.abs(np.exp(fitted) - np.exp(data.log_cal))[data.seen() == 0]
+    return judged(
+        right,
+        "the reference in the place of the calibration policy",
+        wrong,
+        SOLVED,
+        detail={"unseen": kept.max(), "num_unseen": len(kept)},
+        **shown(data),
+    )
 
 
-def identity(
-    name: str,
-    statement: str,
-    judge: Callable[[Effort], Outcome],
-    assumptions: str = "random contextual bandits, β in [0.1, 2], α in [1/2, 8], any calibration policy",
-    source: str = "arXiv:2405.19320 at second hand; derived",
-    kind: str = "identity",
-) -> Check:
-    """One row of this module."""
-    return Check(f"vpo.{name}", "vpo", kind, source, "derived", statement, assumptions, judge)
-
-
+ANY = "random contextual bandits, β in [0.1, 2], α in [1/2, 8], any calibration policy"
+identity = functools.partial(make_row, assumptions=ANY, source="arXiv:2405.19320 at second hand; derived")
 CHECKS: tuple[Check, ...] = (
     identity(
-        "online_form",
+        "vpo.online_form",
         "calibrated r: ℓ(r) - αJ*(r) = Σ logistic(π_r) + αβ E_cal[log π_r/π_ref]",
         functools.partial(_judge_form, sign=1.0),
     ),
     identity(
-        "offline_form",
+        "vpo.offline_form",
         "calibrated r: ℓ(r) + αJ*(r) = Σ logistic(π_r) - αβ E_cal[log π_r/π_ref]",
         functools.partial(_judge_form, sign=-1.0),
     ),
-    identity("value_gradient", "∂J*/∂r(x, y) = ρ(x) π_r(y|x)", _judge_gradient),
+    identity("vpo.value_gradient", "∂J*/∂r(x, y) = ρ(x) π_r(y|x)", _judge_gradient),
     identity(
-        "uncalibrated_is_unbounded",
+        "vpo.uncalibrated_is_unbounded",
         "without calibration ℓ(r + c) - αJ*(r + c) = ℓ(r) - αJ*(r) - αc for every constant c",
         _judge_shift,
     ),
     identity(
-        "uncalibrated_is_vacuous",
+        "vpo.uncalibrated_is_vacuous",
         "r = β log π/π_ref, the uncalibrated reward of a policy, has J*(r) = 0 for every π",
         _judge_gauge,
     ),
     identity(
-        "offline_solvers_agree",
+        "vpo.offline_solvers_agree",
         "offline VPO's policy is that of the reward minimising ℓ(r) + αJ*(r)",
         _judge_solvers,
-        "library's fit to 1e-10 in the gradient, SciPy's trust region in reward space",
+        assumptions="library's fit to 1e-10 in the gradient, SciPy's trust region in reward space",
     ),
+    identity("vpo.offline_is_convex", "ℓ(r) + αJ*(r) is convex in r", _judge_convex),
     identity(
-        "offline_is_convex",
-        "ℓ(r) + αJ*(r) is convex in r",
-        _judge_convex,
-    ),
-    identity(
-        "calibration_keeps_unseen",
+        "vpo.calibration_keeps_unseen",
         "offline: αρ(x)(π - cal)(y|x) = Σ_{y won}(1 - σ) - Σ_{y lost}(1 - σ), 0 where y was never compared",
         _judge_unseen,
-        "stationary point in the simplex; the reference does not enter",
+        assumptions="stationary point in the simplex; the reference does not enter",
         source="derived",
     ),
 )

@@ -7,39 +7,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from nlhf import vpo
-from nlhf.base import Calibration
-from nlhf.losses import logistic
-from nlhf.replay import no_comparisons
-from proofs_checks.learners.labels import Data, draw, fit_once
-from proofs_checks.learners.vpo_identities import (
-    FEW,
-    count_of,
-    identity,
-    in_policies,
-    outcome_of,
-    settled,
-)
+from proofs_checks.learners.labels import Data, arms, draw, fit_once
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.learners.vpo_identities import FEW, LIMIT, count_of, identity, in_policies, settled, shown
+from proofs_checks.learners.xpo_bonus import bonus
 from proofs_checks.rows import Check, Effort, Outcome
-from tabular.bandits import Bandit
 from tabular.oracle import labelled
 from tabular.replay import counts
 from tabular.runner import Axes, run
 from tabular.spaces.bounded import bounded_rewards
 from tabular.spaces.finite_class import finite_class
-from tabular.spaces.simplex import log_ratio_loss, simplex
+from tabular.spaces.simplex import simplex
 
 Array = jax.Array
 
 
 def _bonus(logits: Array, bandit: Any, log_cal: Array) -> Array:
-    nothing = no_comparisons(1)
-    loss = Partial(logistic, beta=bandit.beta)
-    return log_ratio_loss(
-        jax.nn.log_softmax(logits), bandit, loss, nothing, Calibration(log_cal, bandit.beta)
-    )
+    return bonus(bandit, jax.nn.log_softmax(logits), log_cal, bandit.beta)
 
 
 def _judge_start(effort: Effort) -> Outcome:
@@ -53,8 +39,8 @@ def _judge_start(effort: Effort) -> Outcome:
     )
     value = at_reference.reward_value(at_reference.centred(data.reward))
     elsewhere = data.reward_value(data.centred(data.reward))
-    right, wrong = np.maximum(push, -value), np.array([min(other.max(), (-elsewhere).max())])
-    return outcome_of(right, wrong, "a calibration policy that is not the reference", data)
+    wrong, control = min(other.max(), (-elsewhere).max()), "a calibration policy that is not the reference"
+    return judged(np.maximum(push, -value), control, wrong, LIMIT, **shown(data))
 
 
 def _judge_unbounded(effort: Effort) -> Outcome:
@@ -80,7 +66,7 @@ def _judge_unbounded(effort: Effort) -> Outcome:
 
     expected = -data.optimism * data.prob[:, 0] * (1 - np.exp(data.log_cal[:, 0, 0]))
     right, wrong = (np.abs(slope(each) / expected - 1) for each in (missed, lost))
-    return outcome_of(right, wrong, "a response that has lost eight comparisons", data, 1e-9)
+    return judged(right, "a response that has lost eight comparisons", wrong, 1e-9, **shown(data))
 
 
 def _judge_bounded(effort: Effort) -> Outcome:
@@ -95,7 +81,7 @@ def _judge_bounded(effort: Effort) -> Outcome:
         fitted = fit_once(settled, settings, data.bandit, data.comparisons, make_space)
         implicit = data.beta[:, None, None] * (fitted - data.log_ref)
         spans.append((implicit.max(-1) - implicit.min(-1)).max(-1) / bound)
-    return outcome_of(spans[0], spans[1], "the simplex, in which the fit runs away", data, 1 + 1e-9)
+    return judged(spans[0], "the simplex, in which the fit runs away", spans[1], 1 + 1e-9, **shown(data))
 
 
 GRID = np.array([0.0, 1 / 3, 2 / 3, 1.0])
@@ -107,14 +93,9 @@ def _judge_choice(effort: Effort) -> Outcome:
     """The last choice of online runs on a finite class against the argmin over rewards, in numpy."""
     seeds, num_steps = effort.pick(16, 200), 60
     rng = effort.rng("vpo.choice")
-    log_ref = np.log(rng.dirichlet(np.full(3, 2.0), seeds))[:, None]
+    log_ref = np.log(rng.dirichlet(np.full(3, 2.0), seeds))
     beta, optimism = rng.uniform(0.2, 1.0, seeds), rng.uniform(1, 10, seeds)
-    bandit = Bandit(
-        jnp.asarray(rng.uniform(size=(seeds, 1, 3))),
-        jnp.asarray(log_ref),
-        jnp.ones((seeds, 1)),
-        jnp.asarray(beta),
-    )
+    bandit = arms(rng.uniform(size=(seeds, 3)), log_ref, beta)
     trace = run(
         jax.vmap(lambda alpha, beta: vpo(alpha, beta, counts(1, 3)))(jnp.asarray(optimism), bandit.beta),
         bandit,
@@ -130,54 +111,45 @@ def _judge_choice(effort: Effort) -> Outcome:
     first, second, label, weight = (
         np.asarray(column) for column in (kept.first, kept.second, kept.prefer_first, kept.weight)
     )
-    classes = CLASS[:, 0]
-    apart = []
-    for calibrated in (True, False):
-        worst = np.empty(seeds)
-        for seed in range(seeds):
-            margin = (classes[:, first[seed]] - classes[:, second[seed]]) * np.where(label[seed] > 0, 1, -1)
-            misfit = (weight[seed] * np.logaddexp(0, -margin)).sum(1)
-            mean = classes @ np.exp(log_ref[seed, 0]) if calibrated else 0.0
-            logits = log_ref[seed, 0] + classes / beta[seed]
+    classes, apart = CLASS[:, 0], np.empty((2, seeds))
+    for seed in range(seeds):
+        margin = (classes[:, first[seed]] - classes[:, second[seed]]) * np.where(label[seed] > 0, 1, -1)
+        misfit = (weight[seed] * np.logaddexp(0, -margin)).sum(1)
+        logits = log_ref[seed] + classes / beta[seed]
+        for row, mean in enumerate((classes @ np.exp(log_ref[seed]), 0.0)):
             value = beta[seed] * np.logaddexp.reduce(logits, axis=1) - mean
             total = misfit - optimism[seed] * value
             best = np.flatnonzero(total <= total.min() + 1e-9)
             chosen = logits[best] - np.logaddexp.reduce(logits[best], axis=1)[:, None]
-            worst[seed] = np.abs(chosen - policy[seed]).max(-1).min()
-        apart.append(worst)
-    return Outcome(
-        instances=seeds,
-        worst=float(apart[0].max()),
-        control="rewards that are not calibrated",
-        control_worst=float(apart[1].max()),
-        limit=1e-9,
-        detail={"differ_uncalibrated": float((apart[1] > 1e-9).mean())},
-    )
+            apart[row, seed] = np.abs(chosen - policy[seed]).max(-1).min()
+    right, wrong = apart
+    detail = {"differ_uncalibrated": (wrong > 1e-9).mean()}
+    return judged(right, "rewards that are not calibrated", wrong, 1e-9, detail=detail)
 
 
 CHECKS: tuple[Check, ...] = (
     identity(
-        "no_first_push",
+        "vpo.no_first_push",
         "cal = π_ref: the bonus has gradient 0 at π_ref, and J*(r) >= 0 = J*(0) for calibrated r",
         _judge_start,
     ),
     identity(
-        "never_compared_is_unbounded",
+        "vpo.never_compared_is_unbounded",
         "online: along the reward of a never-compared y the objective falls at rate αρ(x)(1 - cal(y|x))",
         _judge_unbounded,
         source="derived",
     ),
     identity(
-        "bounded_class",
+        "vpo.bounded_class",
         "online, a response in no comparison: rewards fitted in a class bounded by R have span at most R",
         _judge_bounded,
-        "R = 4; the simplex has no minimum there",
+        assumptions="R = 4; the simplex has no minimum there",
         source="derived",
     ),
     identity(
-        "online_choice",
+        "vpo.online_choice",
         "online runs choose argmin_r ℓ(r) - αJ*(r) over the calibrated class",
         _judge_choice,
-        "3 responses, rewards on a grid of 64, 60 comparisons, α in [1, 10]",
+        assumptions="3 responses, rewards on a grid of 64, 60 comparisons, α in [1, 10]",
     ),
 )

@@ -8,83 +8,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
-from scipy.special import expit, log_expit, log_softmax
+from scipy.special import expit, log_expit
 
 from nlhf import vpo, xpo
-from nlhf.base import Algorithm, Comparisons
-from proofs_checks.learners.labels import fit_once
-from proofs_checks.learners.rare import BAD, SPACES, grid, rare
+from nlhf.base import Algorithm
+from proofs_checks.learners.labels import copies, counted, fit_once, gaps, random_arms
+from proofs_checks.learners.outcomes import judged, log_slope, make_row
+from proofs_checks.learners.rare import BAD, SPACE, grid, rare, wait
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit, suboptimality
-from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.runner import Axes, run
+from tabular.runner import Axes
 from tabular.spaces.bounded import bounded_rewards
 
 Array = jax.Array
 ACTIONS, BATCH = 10, 5
 
 
-def arms(rng: np.random.Generator, count: int, size: int, spread: float, beta: float) -> Bandit:
-    """Multi-armed bandits, ``[count]`` of one context: r ~ U[0, 1], log π_ref ~ spread U[0, 1].
-
-    Args:
-      rng: numpy generator.
-      count: how many.
-      size: A.
-      spread: of the reference's logits, in nats.
-      beta: KL coefficient.
-    """
-    reward = rng.uniform(size=(count, 1, size))
-    log_ref = log_softmax(spread * rng.uniform(size=(count, 1, size)), axis=-1)
-    return Bandit(
-        jnp.asarray(reward), jnp.asarray(log_ref), jnp.ones((count, 1)), jnp.full(count, float(beta))
-    )
-
-
-def play(
-    make_method: Callable[[Bandit], Algorithm],
-    bandit: Bandit,
-    keys: Array,
-    num_steps: int,
-    num_pairs: int,
-    bound: float = 1.0,
-) -> np.ndarray:
-    """Gaps ``[N, num_steps]`` of what a method plays, its fits in the class of rewards in [0, bound].
-
-    Args:
-      make_method: ``make_method(bandit)`` of one bandit.
-      bandit: N bandits.
-      keys: ``[N]``.
-      num_steps: rounds.
-      num_pairs: comparisons a round.
-      bound: R.
-    """
-    trace = run(
-        jax.vmap(make_method)(bandit),
-        bandit,
-        num_steps=num_steps,
-        key=keys,
-        measures=("suboptimality",),
-        make_space=bounded_rewards(bound),
-        make_oracle=labelled(num_pairs),
-        axes=(Axes(algorithm=0, game=0, key=0),),
-    )
-    return np.asarray(trace.of("suboptimality"))[:, :-1]
-
-
 def exponent(gaps: np.ndarray) -> float:
-    """Exponent of the mean cumulative regret over the last three quarters of the rounds.
-
-    Args:
-      gaps: ``[N, T]``.
-    """
+    """Exponent of the mean cumulative regret of ``[N, T]`` over the last three quarters of the rounds."""
     total = gaps.cumsum(1).mean(0)
     return float(np.log(total[-1] / total[len(total) // 4 - 1]) / np.log(4))
 
@@ -92,7 +39,7 @@ def exponent(gaps: np.ndarray) -> float:
 @functools.cache
 def _online(effort: Effort, name: str, beta: float) -> np.ndarray:
     num_steps = effort.pick(150, 300)
-    bandit = arms(effort.rng("vpo.arms"), effort.pick(16, 24), ACTIONS, 3.0, beta)
+    bandit = random_arms(effort.rng("vpo.arms"), effort.pick(16, 24), ACTIONS, 3.0, beta)
     size, pairs = bandit.reward.shape[0], BATCH * num_steps
     replay = counts(1, ACTIONS)
     methods: dict[str, Callable[[Bandit], Algorithm]] = {
@@ -103,32 +50,31 @@ def _online(effort: Effort, name: str, beta: float) -> np.ndarray:
         "pessimist": lambda one: vpo(-float(pairs), one.beta, replay),
     }
     keys = jax.random.split(effort.key("vpo.online"), size)
-    return play(methods[name], bandit, keys, num_steps, BATCH)
+    method = jax.vmap(methods[name])(bandit)
+    return gaps(method, bandit, keys, num_steps, bounded_rewards(1.0), BATCH)[:, :-1]
 
 
 def _judge_online(effort: Effort) -> Outcome:
-    gaps = {name: _online(effort, name, 1.0) for name in ("vpo", "pessimist")}
-    found = {name: exponent(each) for name, each in gaps.items()}
-    cold = exponent(_online(effort, "vpo", 0.1))
-    return Outcome(
-        instances=len(gaps["vpo"]),
-        worst=found["vpo"],
-        control="the value against the reward, with the weight of all the data",
-        control_worst=found["pessimist"],
-        limit=0.6,
-        detail={"regret": float(gaps["vpo"].sum(1).mean()), "exponent_beta_0.1": cold},
+    regret, other, cold = (_online(effort, *of) for of in (("vpo", 1.0), ("pessimist", 1.0), ("vpo", 0.1)))
+    return judged(
+        exponent(regret),
+        "the value against the reward, with the weight of all the data",
+        exponent(other),
+        0.6,
+        instances=len(regret),
+        detail={"regret": regret.sum(1).mean(), "exponent_beta_0.1": exponent(cold)},
     )
 
 
 def _judge_sampler(effort: Effort) -> Outcome:
     names = ("greedy", "vpo", "reference", "reference, bonus")
     total = {name: float(_online(effort, name, 0.1).sum(1).mean()) for name in names}
-    return Outcome(
+    return judged(
+        total["reference"] / total["greedy"],
+        "adding the bonus instead",
+        total["vpo"] / total["greedy"],
+        0.7,
         instances=len(_online(effort, "vpo", 0.1)),
-        worst=total["reference"] / total["greedy"],
-        control="adding the bonus instead",
-        control_worst=total["vpo"] / total["greedy"],
-        limit=0.7,
         detail={f"regret_{name.replace(', ', '_')}": value for name, value in total.items()},
     )
 
@@ -140,16 +86,9 @@ OPTIMISM = 1.0
 
 
 def jump(rng: np.random.Generator, inverse_beta: float, num_seeds: int, from_reference: bool) -> np.ndarray:
-    """Comparisons until the gap is below 1/16, ``[num_seeds]``: exact in distribution, waits as one draw.
+    """Comparisons until VPO's gap is below 1/16, from the optimistic policy on, as ``wait`` draws them.
 
-    A pair of equal responses changes nothing. Starts from the optimistic policy; the state is how often the
-    rare response won and lost.
-
-    Args:
-      rng: numpy generator.
-      inverse_beta: 1/β.
-      num_seeds: independent runs.
-      from_reference: whether the second draw is the reference's, as in XPO.
+    The second response of a pair is the policy's, or the reference's as in XPO.
     """
     values = grid()
     base = -np.log(np.expm1(inverse_beta / 8))  # log-odds of exp(-1/(8β))
@@ -161,108 +100,70 @@ def jump(rng: np.random.Generator, inverse_beta: float, num_seeds: int, from_ref
     ratio = ref * (log_expit(odds) - log_expit(base)) + (1 - ref) * (log_expit(-odds) - log_expit(-base))
     second = np.full_like(chance, ref) if from_reference else chance
     inform = chance * (1 - second) + expit(-odds) * second
-    won, lost, time = (np.zeros(num_seeds) for _ in range(3))
-    waiting = np.ones(num_seeds, bool)
-    while waiting.any():
-        total = won[:, None] * np.logaddexp(0, -values) + lost[:, None] * np.logaddexp(0, values)
-        total = total + OPTIMISM * ratio / inverse_beta
-        policy = (total <= total.min(1, keepdims=True) + 1e-12 * (1 + np.abs(total).max())).argmax(1)
-        waiting &= gap[policy] >= FOUND
-        wait = np.maximum(np.ceil(np.log(rng.random(num_seeds)) / np.log1p(-inform[policy])), 1.0)
-        label = rng.random(num_seeds) < expit(-0.5)
-        time = np.where(waiting, time + wait, time)
-        won, lost = won + (waiting & label), lost + (waiting & ~label)
-    return time
+
+    def choose(loss: np.ndarray) -> np.ndarray:
+        total = loss + OPTIMISM * ratio / inverse_beta
+        return (total <= total.min(1, keepdims=True) + 1e-12 * (1 + np.abs(total).max())).argmax(1)
+
+    return wait(rng, num_seeds, values, choose, gap < FOUND, inform, expit(-0.5))
 
 
 def _judge_wall(effort: Effort) -> Outcome:
     inverse, seeds, rng = np.array([6, 8, 10, 12, 14, 16.0]), effort.pick(400, 2000), effort.rng("vpo.wall")
     slopes: list[float] = []
-    details: dict[str, float] = {}
-    for from_reference in (False, True):
+    detail: dict[str, float] = {}
+    for from_reference, name in ((False, "policy"), (True, "reference")):
         times = np.array([jump(rng, each, seeds, from_reference) for each in inverse])
         draws = rng.integers(seeds, size=(200, len(inverse), seeds))
         medians = np.median(np.take_along_axis(times[None], draws, axis=2), axis=2)
         fits = np.polyfit(inverse, np.log(np.maximum(medians, 1)).T, 1)[0]
         slopes.append(np.polyfit(inverse, np.log(np.maximum(np.median(times, 1), 1)), 1)[0])
         low, high = np.quantile(fits, [0.025, 0.975])
-        name = "reference" if from_reference else "policy"
-        details |= {
-            f"slope_{name}": float(slopes[-1]),
-            f"low_{name}": float(low),
-            f"high_{name}": float(high),
-        }
-    return Outcome(
+        detail |= {f"slope_{name}": slopes[-1], f"low_{name}": low, f"high_{name}": high}
+    right, wrong = (abs(slope / (7 / 8) - 1) for slope in slopes)
+    return judged(
+        right,
+        "the second draw from the reference",
+        wrong,
+        0.1,
         instances=seeds * len(inverse),
-        worst=abs(slopes[0] / (7 / 8) - 1),
-        control="the second draw from the reference",
-        control_worst=abs(slopes[1] / (7 / 8) - 1),
-        limit=0.1,
-        witness={"inverse_beta": inverse.tolist()},
-        detail=details,
+        detail=detail,
+        inverse_beta=inverse.tolist(),
     )
-
-
-def _optimistic(inverse_beta: float) -> Array:
-    """Log-policy ``[1, 2]`` of the class's largest calibrated optimism, where ``jump`` starts."""
-    bandit = jax.tree.map(lambda leaf: leaf[0], rare(np.array([inverse_beta]), np.array([BAD])))
-    logits = bandit.log_ref + jnp.asarray([[1.0, 0.0]]) * inverse_beta
-    return jax.nn.log_softmax(logits)
 
 
 def _judge_same_law(effort: Effort) -> Outcome:
     """Kolmogorov-Smirnov distance of the library's times and the jumps over its 0.1 % critical value."""
     inverse = effort.pick((6.0,), (6.0, 7.0, 8.0))
     seeds, num_steps, rng = effort.pick(64, 200), effort.pick(2048, 16384), effort.rng("vpo.law")
-    worst, control = 0.0, []
-    for each in inverse:
+    keys, distances = jax.random.split(effort.key("vpo.law"), seeds), np.empty((len(inverse), 2))
+    for row, each in enumerate(inverse):
         bandit = jax.tree.map(lambda leaf: leaf[0], rare(np.array([each]), np.array([BAD])))
-        trace = run(
-            vpo(OPTIMISM, 1 / each, counts(1, 2)),
-            bandit,
-            num_steps=num_steps,
-            key=jax.random.split(effort.key("vpo.law"), seeds),
-            start=_optimistic(each),
-            measures=("suboptimality",),
-            make_space=SPACES["grid"],
-            make_oracle=labelled(),
-            axes=(Axes(key=0),),
-        )
-        found = np.asarray(trace.of("suboptimality")) < FOUND
+        method = vpo(OPTIMISM, 1 / each, counts(1, 2))
+        # where ``jump`` starts: the class's largest calibrated optimism
+        start = jax.nn.log_softmax(bandit.log_ref + jnp.asarray([[1.0, 0.0]]) * each)
+        found = gaps(method, bandit, keys, num_steps, SPACE, axes=(Axes(key=0),), start=start)
+        found = found < FOUND
         times = np.where(found.any(1), found.argmax(1), num_steps)
         for from_reference in (False, True):
             others = np.minimum(jump(rng, each, 4000, from_reference), num_steps)
-            distance = stats.ks_2samp(times, others).statistic
-            critical = np.sqrt(-0.5 * np.log(0.001 / 2) * (1 / seeds + 1 / 4000))
-            if from_reference:
-                control.append(distance / critical)
-            else:
-                worst = max(worst, float(distance / critical))
-    return Outcome(
+            distances[row, int(from_reference)] = stats.ks_2samp(times, others).statistic
+    right, wrong = (distances / np.sqrt(-0.5 * np.log(0.001 / 2) * (1 / seeds + 1 / 4000))).T
+    return judged(
+        right,
+        "jumps with the second draw from the reference",
+        wrong.min(),
+        1.0,
         instances=seeds * len(inverse),
-        worst=worst,
-        control="jumps with the second draw from the reference",
-        control_worst=float(min(control)),
-        limit=1.0,
-        witness={"inverse_beta": list(inverse), "num_steps": num_steps},
+        inverse_beta=list(inverse),
+        num_steps=num_steps,
     )
 
 
 # Offline
 
-SCARCE = 4  # of the sizes: up to 3,200
-
-
-class Offline(NamedTuple):
-    """Mean gaps ``[len(num_pairs)]`` over data sets.
-
-    Attributes:
-      num_pairs: ``[B]`` N.
-      gap: ``[3, B, S]`` of VPO, of maximum likelihood and of VPO with the sign flipped.
-    """
-
-    num_pairs: np.ndarray
-    gap: np.ndarray
+NUM_PAIRS = np.array([50, 200, 800, 3200, 12800])
+SCARCE = 4  # of these: up to 3,200
 
 
 def _settled(settings: Array, bandit: Bandit) -> Algorithm:
@@ -270,130 +171,101 @@ def _settled(settings: Array, bandit: Bandit) -> Algorithm:
 
 
 @functools.cache
-def offline(effort: Effort, spread: float = 6.0) -> Offline:
-    """Fit data sets of pairs drawn from the reference, α = -√N, 0 and √N; all fits in one batch."""
-    num_pairs = np.array([50, 200, 800, 3200, 12800])
+def offline(effort: Effort, spread: float = 6.0) -> np.ndarray:
+    """Gaps ``[3, len(NUM_PAIRS), S]`` of fits to pairs drawn from the reference, α = -√N, 0 and √N."""
     seeds, rng = effort.pick(40, 200), effort.rng("vpo.data")
-    bandit = arms(rng, seeds, ACTIONS, spread, 0.1)
+    bandit = random_arms(rng, seeds, ACTIONS, spread, 0.1)
     reward, law = np.asarray(bandit.reward)[:, 0], np.exp(np.asarray(bandit.log_ref))[:, 0]
-    rows = counts(1, ACTIONS).empty().comparisons
-    weights = np.zeros((len(num_pairs), seeds, ACTIONS, ACTIONS, 2))
-    for level, number in enumerate(num_pairs):
-        for seed in range(seeds):
-            drawn = rng.multinomial(number, np.outer(law[seed], law[seed]).ravel())
-            drawn = drawn.reshape(ACTIONS, ACTIONS)
-            won = rng.binomial(drawn, expit(reward[seed][:, None] - reward[seed][None, :]))
-            weights[level, seed, :, :, 1], weights[level, seed, :, :, 0] = won, drawn - won
-    flat = weights.reshape(len(num_pairs) * seeds, -1)
-    copies = 3 * len(num_pairs)
-    repeated = Comparisons(*(jnp.broadcast_to(each, (3 * len(flat), len(each))) for each in rows))
-    data = repeated._replace(weight=jnp.asarray(np.tile(flat, (3, 1))))
-    many = jax.tree.map(lambda leaf: jnp.tile(leaf, (copies,) + (1,) * (leaf.ndim - 1)), bandit)
-    root = np.repeat(np.sqrt(num_pairs), seeds)
+    number = np.zeros((len(NUM_PAIRS), seeds, ACTIONS, ACTIONS, 2))
+    for level, seed in np.ndindex(number.shape[:2]):
+        drawn = rng.multinomial(NUM_PAIRS[level], np.outer(law[seed], law[seed]).ravel())
+        drawn = drawn.reshape(ACTIONS, ACTIONS)
+        won = rng.binomial(drawn, expit(reward[seed][:, None] - reward[seed][None, :]))
+        number[level, seed, :, :, 1], number[level, seed, :, :, 0] = won, drawn - won
+    many = copies(bandit, 3 * len(NUM_PAIRS))
+    root = np.repeat(np.sqrt(NUM_PAIRS), seeds)
+    data = copies(counted(number.reshape(-1, ACTIONS, ACTIONS, 2)), 3)
     optimism = jnp.asarray(np.concatenate([-root, 0 * root, root]))
     fitted = fit_once(_settled, optimism, many, data, bounded_rewards(1.0))
-    gap = np.asarray(jax.vmap(suboptimality)(many, jnp.asarray(fitted)))
-    return Offline(num_pairs, gap.reshape(3, len(num_pairs), seeds))
+    return np.asarray(jax.vmap(suboptimality)(many, jnp.asarray(fitted))).reshape(3, len(NUM_PAIRS), seeds)
 
 
-def _slope(runs: Offline, row: int, levels: slice = slice(1, None)) -> float:
-    # at N = 50 it is the class that bounds the gap, not yet the data
-    return float(np.polyfit(np.log(runs.num_pairs[levels]), np.log(runs.gap[row, levels].mean(1)), 1)[0])
-
-
-def _names(runs: Offline) -> dict[str, float]:
-    mean = runs.gap.mean(2)
+def _means(mean: np.ndarray) -> dict[str, float]:
     return {
-        f"{name}_{number}": float(mean[row, level])
+        f"{name}_{number}": mean[row, level]
         for row, name in enumerate(("vpo", "likelihood", "flipped"))
-        for level, number in enumerate(runs.num_pairs)
+        for level, number in enumerate(NUM_PAIRS)
     }
 
 
 def _judge_offline_rate(effort: Effort) -> Outcome:
-    runs = offline(effort)
-    slopes = [-_slope(runs, row) for row in range(3)]
-    early = -_slope(runs, 0, slice(0, 4))
-    return Outcome(
-        instances=runs.gap.shape[1] * runs.gap.shape[2],
-        worst=0.45 / max(slopes[0], 1e-3),
-        control="the sign flipped: optimism with the data of others",
-        control_worst=0.45 / max(slopes[2], 1e-3),
-        detail={
-            "exponent": slopes[0],
-            "exponent_50_to_3200": early,
-            "likelihood": slopes[1],
-            "flipped": slopes[2],
-        }
-        | _names(runs),
+    gap = offline(effort)
+    mean = gap.mean(2)
+    # at N = 50 it is the class that bounds the gap, not yet the data
+    own, likelihood, flipped = (-log_slope(NUM_PAIRS[1:], each[1:]) for each in mean)
+    early = -log_slope(NUM_PAIRS[:SCARCE], mean[0, :SCARCE])
+    detail = {"exponent": own, "exponent_50_to_3200": early, "likelihood": likelihood, "flipped": flipped}
+    return judged(
+        0.45 / max(own, 1e-3),
+        "the sign flipped: optimism with the data of others",
+        0.45 / max(flipped, 1e-3),
+        instances=gap[0].size,
+        detail=detail | _means(mean),
     )
 
 
 def _judge_offline_better(effort: Effort) -> Outcome:
     # with still more data maximum likelihood catches up: its own rate is the faster one
-    runs = offline(effort)
-    mean = runs.gap.mean(2)
-    return Outcome(
-        instances=runs.gap.shape[1] * runs.gap.shape[2],
-        worst=float((mean[0] / mean[1])[:SCARCE].max()),
-        control="the sign flipped",
-        control_worst=float((mean[2] / mean[1])[:SCARCE].max()),
-        detail={**_names(runs), "ratio_12800": float(mean[0, -1] / mean[1, -1])},
-    )
+    gap = offline(effort)
+    mean = gap.mean(2)
+    own, flipped = mean[0] / mean[1], mean[2] / mean[1]
+    detail = _means(mean) | {"ratio_12800": own[-1]}
+    return judged(own[:SCARCE], "the sign flipped", flipped[:SCARCE], instances=gap[0].size, detail=detail)
 
 
-def row(
-    name: str, kind: str, statement: str, assumptions: str, judge: Callable[[Effort], Outcome], **rest: Any
-) -> Check:
-    """One row of this module."""
-    source = rest.pop("source", "arXiv:2405.19320 at second hand; settings ours")
-    status = rest.pop("status", "empirical")
-    return Check(f"vpo.{name}", "vpo", kind, source, status, statement, assumptions, judge, **rest)
-
-
+_row = functools.partial(
+    make_row, source="arXiv:2405.19320 at second hand; settings ours", kind="scaling", status="empirical"
+)
 CHECKS: tuple[Check, ...] = (
-    row(
-        "regret_exponent",
-        "scaling",
+    _row(
+        "vpo.regret_exponent",
         "cumulative regret grows over [T/4, T] with an exponent of at most 0.6",
-        "10 responses, β = 1, α = 1, 5 comparisons a round; greedy fits share it: it is the KL term's",
         _judge_online,
+        "10 responses, β = 1, α = 1, 5 comparisons a round; greedy fits share it: it is the KL term's",
     ),
-    row(
-        "sampler_not_bonus",
-        "separation",
+    _row(
+        "vpo.sampler_not_bonus",
         "β = 0.1: the second draw from the reference leaves at most 0.7 of the regret of on-policy pairs",
-        "10 responses, greedy fits; the bonus (α = 1) on its own does not",
         _judge_sampler,
+        "10 responses, greedy fits; the bonus (α = 1) on its own does not",
+        kind="separation",
     ),
-    row(
-        "wall",
-        "scaling",
+    _row(
+        "vpo.wall",
         "both draws on-policy: log of the median time to a gap of 1/16 has slope 7/8 (within 10 %) in 1/β",
-        "bad rare response, rewards (0, 1/2), π_ref = exp(-1/(8β)), α = 1, 1/β from 6 to 16; exact jumps",
         _judge_wall,
+        "bad rare response, rewards (0, 1/2), π_ref = exp(-1/(8β)), α = 1, 1/β from 6 to 16; exact jumps",
     ),
-    row(
-        "wall_law",
-        "separation",
+    _row(
+        "vpo.wall_law",
         "VPO's runs have the hitting times of the exact jumps (distance below the 0.1 % critical value)",
-        "as vpo.wall, 1/β from 6 to 8",
         _judge_same_law,
+        "as vpo.wall, 1/β from 6 to 8",
+        kind="separation",
         status="derived",
         source="derived",
     ),
-    row(
-        "offline_rate",
-        "scaling",
+    _row(
+        "vpo.offline_rate",
         "offline, α = -√N: the mean gap falls at least as fast as N^-0.45",
-        "10 responses, β = 0.1, pairs from the reference, which covers poorly; N from 200 to 12,800",
         _judge_offline_rate,
+        "10 responses, β = 0.1, pairs from the reference, which covers poorly; N from 200 to 12,800",
     ),
-    row(
-        "offline_better",
-        "separation",
+    _row(
+        "vpo.offline_better",
         "offline, α = -√N: the mean gap is at most that of maximum likelihood for N from 50 to 3,200",
-        "as vpo.offline_rate; at 12,800 the two are level",
         _judge_offline_better,
+        "as vpo.offline_rate; at 12,800 the two are level",
+        kind="separation",
     ),
 )

@@ -18,8 +18,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from nlhf import losses
-from nlhf.base import Calibration, Comparisons
-from proofs_checks.learners.xpo_identities import BETAS, LIMIT, identity
+from nlhf.base import Calibration
+from nlhf.replay import no_comparisons
+from proofs_checks.learners.labels import arms
+from proofs_checks.learners.outcomes import judged, make_row
+from proofs_checks.learners.xpo_identities import BETAS, LIMIT
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.bandits import Bandit, optimal_value, optimum, suboptimality
 from tabular.spaces.bounded import bounded_rewards
@@ -67,21 +70,13 @@ def bandits(effort: Effort) -> Draws:
 
 def _bandit_outcome(draws: Draws, error: np.ndarray, control: str, wrong: np.ndarray) -> Outcome:
     scale = 1 + np.abs(draws.worth(draws.log_policy))
-    row = int((error / scale).argmax())
-    witness = {"beta": float(draws.beta[row]), "contexts": 3, "size": 8}
-    return Outcome(
-        len(error), float(error[row] / scale[row]), control, float((wrong / scale).max()), LIMIT, witness
-    )
+    return judged(error / scale, control, wrong / scale, LIMIT, beta=draws.beta, contexts=3, size=8)
 
 
 def _gap(effort: Effort) -> Outcome:
     draws = bandits(effort)
-    gap, best, star = (
-        np.asarray(each)
-        for each in jax.jit(
-            jax.vmap(lambda b, p: (suboptimality(b, p), optimal_value(b), optimum(b))), static_argnums=()
-        )(draws.bandit, jnp.asarray(draws.log_policy))
-    )
+    measure = jax.jit(jax.vmap(lambda b, p: (suboptimality(b, p), optimal_value(b), optimum(b))))
+    gap, best, star = map(np.asarray, measure(draws.bandit, jnp.asarray(draws.log_policy)))
     # J(π*) once through the library's closed form, once from the definition at the library's π*
     difference = draws.worth(star) - draws.worth(draws.log_policy)
     error = np.maximum(np.abs(gap - difference), np.abs(best - draws.worth(star)))
@@ -103,15 +98,10 @@ def _decomposition(effort: Effort) -> Outcome:
 # The bonus in expectation
 
 
-def _nothing(size: int) -> Comparisons:
-    column = jnp.zeros(size, int)
-    return Comparisons(column, column, column, jnp.zeros(size), jnp.zeros(size))
-
-
-def bonus(bandit: Any, log_policy: Array, sampler: Array) -> Array:
-    """XPO's bonus in the mean, ``E_{x~ρ, y'~sampler}[log π/π_ref]``, through the library's objective."""
+def bonus(bandit: Any, log_policy: Array, sampler: Array, weight: Any = 1.0) -> Array:
+    """The bonus in the mean, ``weight E_{x~ρ, y'~sampler}[log π/π_ref]``, through the library's objective."""
     loss = Partial(losses.logistic, beta=1.0)
-    return log_ratio_loss(log_policy, bandit, loss, _nothing(1), Calibration(sampler, 1.0))
+    return log_ratio_loss(log_policy, bandit, loss, no_comparisons(1), Calibration(sampler, weight))
 
 
 @jax.jit
@@ -151,15 +141,13 @@ def _stationary(effort: Effort) -> Outcome:
     slope, curvature = (np.asarray(each) for each in push(bandit, bandit.log_ref, bandit.log_ref))
     moved, _ = push(bandit, bandit.log_ref, jnp.asarray(sampled))
     error = np.maximum(slope, curvature)
-    row = int(error.argmax())
-    return Outcome(
-        count,
-        float(error[row]),
+    return judged(
+        error,
         "the bonus on 64 sampled responses a context",
-        float(np.asarray(moved).min()),
+        moved.min(),
         LIMIT,
-        {"beta": float(draws.beta[row])},
-        {"largest eigenvalue": float(curvature.max())},
+        detail={"largest eigenvalue": curvature.max()},
+        beta=draws.beta,
     )
 
 
@@ -187,10 +175,8 @@ def _first_pick(effort: Effort) -> Outcome:
     vertices = np.array(list(itertools.product((0.0, 1.0), repeat=size)))
     tilted = log_ref[:, None] + vertices / beta[:, None, None]
     value = beta[:, None] * logsumexp(tilted, axis=-1) - np.exp(log_ref) @ vertices.T
-    bandit = Bandit(
-        jnp.zeros((count, 1, size)), jnp.asarray(log_ref[:, None]), jnp.ones((count, 1)), jnp.asarray(beta)
-    )
-    picked = np.asarray(_fit_without_data(jax.random.split(effort.key("first_pick"), count), bandit))[:, 0]
+    keys = jax.random.split(effort.key("first_pick"), count)
+    picked = np.asarray(_fit_without_data(keys, arms(np.zeros((count, size)), log_ref, beta)))[:, 0]
     # J*(r) - E_ref r of whatever reward the fitted policy stands for: β KL(π_ref‖π)
     reached = beta * (np.exp(log_ref) * (log_ref - picked)).sum(-1)
     formula = beta - 1 / np.expm1(1 / beta)
@@ -198,17 +184,15 @@ def _first_pick(effort: Effort) -> Outcome:
     # Newton's method stops at a vertex exactly; a maximum is found to the root of the rounding unit
     error = np.maximum(np.abs(reached - value.max(1)) / 1e-9, np.abs(found - formula) / 1e-6)
     rarest = np.array([_first_value(np.exp(low), b) for low, b in zip(log_ref.min(1), beta, strict=True)])
-    row = int(error.argmax())
-    chosen = np.exp(log_ref) @ vertices.T
-    mass = chosen[np.arange(count), value.argmax(1)]
-    return Outcome(
-        count,
-        float(error[row]),
+    mass = (np.exp(log_ref) @ vertices.T)[np.arange(count), value.argmax(1)]
+    return judged(
+        error,
         "the rarest response alone",
-        float(np.abs(rarest - value.max(1)).max() / 1e-9),
+        np.abs(rarest - value.max(1)).max() / 1e-9,
         1.0,
-        {"beta": float(beta[row]), "size": size},
-        {"largest |mass - p*|": float(np.abs(mass - formula).max())},
+        detail={"largest |mass - p*|": np.abs(mass - formula).max()},
+        beta=beta,
+        size=size,
     )
 
 
@@ -218,7 +202,7 @@ def _fit_without_data(keys: Array, bandit: Bandit) -> Array:
         space = bounded_rewards(1.0, num_starts=128)(bandit)
         loss = Partial(losses.logistic, beta=bandit.beta)
         value = Calibration(space.reference, bandit.beta)
-        return space.fit(key, space.reference, loss, _nothing(1), value)
+        return space.fit(key, space.reference, loss, no_comparisons(1), value)
 
     return jax.vmap(one)(keys, bandit)
 
@@ -254,68 +238,60 @@ def _saturation(effort: Effort) -> Outcome:
     del effort
     distance = np.linspace(6.0, 12.0, 13)
 
-    def error(second: tuple[int, int]) -> tuple[float, float]:
-        slope = float(np.polyfit(distance, np.log(_information(second, distance)), 1)[0])
-        return abs(slope + 1), slope
-
-    (worst, slope), (direct, flat) = error((2, 2)), error((1, 0))
-    return Outcome(
-        len(distance),
-        worst,
+    slope, flat = (
+        np.polyfit(distance, np.log(_information(second, distance)), 1)[0] for second in ((2, 2), (1, 0))
+    )
+    return judged(
+        abs(slope + 1),
         "comparing the two with each other",
-        direct,
+        abs(flat + 1),
         0.02,
-        {"rewards": ["R", "R - 1/2", 0]},
-        {"slope": slope, "slope of the direct pair": flat},
+        instances=len(distance),
+        detail={"slope": slope, "slope of the direct pair": flat},
+        rewards=["R", "R - 1/2", 0],
     )
 
 
 CHECKS: tuple[Check, ...] = (
-    identity(
+    make_row(
         "bandit.gap",
         "J(π*) - J(π) = β E_ρ KL(π‖π*)",
         _gap,
-        source="arXiv:2405.21046, appendix",
-        assumptions="3 contexts, 8 actions",
+        "3 contexts, 8 actions",
+        "arXiv:2405.21046, appendix",
+        status="theorem",
     ),
-    identity(
+    make_row(
         "xpo.regret_decomposition",
         "J(π*) - J(π) = E_ν[β log π - β log π*] + E_π[β log π/π_ref - r] - E_ν[β log π/π_ref - r]",
         _decomposition,
-        source="arXiv:2405.21046, Lemma 3.1",
-        assumptions="any π and ν; 3 contexts, 8 actions",
+        "any π and ν; 3 contexts, 8 actions",
+        "arXiv:2405.21046, Lemma 3.1",
+        status="theorem",
     ),
-    identity(
+    make_row(
         "xpo.bonus_forward_kl",
         "the bonus in the mean is E_ref[log π/π_ref] = -KL(π_ref‖π): it moves away from the reference",
         _forward_kl,
-        source="derived",
-        status="derived",
-        assumptions="one context; π_ref and π random, of full support",
+        "one context; π_ref and π random, of full support",
     ),
-    identity(
+    make_row(
         "xpo.bonus_stationary",
         "at π_ref the bonus in the mean has zero gradient and no direction of growth, so it starts no motion",
         _stationary,
-        source="derived",
-        status="derived",
-        assumptions="in logits; the norm of the gradient and the largest eigenvalue of the Hessian",
+        "in logits; the norm of the gradient and the largest eigenvalue of the Hessian",
     ),
-    identity(
+    make_row(
         "xpo.first_pick",
         "before data, optimism over [0, 1]^A picks the set of reference mass p with the largest "
         "β log(1 + p(e^(1/β) - 1)) - p, whose maximum is at p = β - 1/(e^(1/β) - 1): not the rarest response",
         _first_pick,
-        source="derived",
-        status="derived",
-        assumptions="4 responses, β in [0.05, 0.5]",
+        "4 responses, β in [0.05, 0.5]",
     ),
-    identity(
+    make_row(
         "xpo.reference_saturation",
         "what a comparison with a response R below tells about two good ones falls like exp(-R)",
         _saturation,
-        source="derived",
-        status="derived",
-        assumptions="R from 6 to 12; |slope + 1| of the log of the Fisher information",
+        "R from 6 to 12; |slope + 1| of the log of the Fisher information",
     ),
 )

@@ -19,13 +19,11 @@ from nlhf.algorithms.xpo import step as xpo_step
 from nlhf.base import Algorithm
 from nlhf.learning import init, learner
 from proofs_checks.learners import rare
+from proofs_checks.learners.labels import arms, copies, gaps
+from proofs_checks.learners.outcomes import judged, log_slope, make_row
 from proofs_checks.learners.xpo_lemmas import PAPER, rare_log_ref
-from proofs_checks.learners.xpo_rates import row
 from proofs_checks.rows import Check, Effort, Outcome
-from tabular.bandits import Bandit
-from tabular.oracle import labelled
 from tabular.replay import counts
-from tabular.runner import Axes, run
 from tabular.spaces.finite_class import finite_class
 
 BETA, ACTIONS, SHARE = 0.25, 3, 1 / 64
@@ -34,13 +32,9 @@ CONSTANT = 0.5  # α/β of the control, which does not shrink with T
 Array = jax.Array
 
 
-def _rewards() -> np.ndarray:
-    """``[125, A]`` rewards in quarters, the middle first: ties go there."""
-    table = np.array(list(itertools.product(np.linspace(0, 1, 5), repeat=ACTIONS)))
-    return table[np.argsort(np.abs(table - 0.5).sum(1), kind="stable")]
-
-
-CLASS = _rewards()
+_QUARTERS = np.array(list(itertools.product(np.linspace(0, 1, 5), repeat=ACTIONS)))
+# ``[125, A]`` rewards in quarters, the middle first: ties go there
+CLASS = _QUARTERS[np.argsort(np.abs(_QUARTERS - 0.5).sum(1), kind="stable")]
 SPACE = finite_class(CLASS[:, None])
 
 
@@ -67,33 +61,11 @@ class Constants(NamedTuple):
 
 
 def constants(log_ref: np.ndarray, rewards: np.ndarray, beta: np.ndarray) -> Constants:
-    """Compute them from the class itself.
-
-    Args:
-      log_ref: ``[N, A]``.
-      rewards: ``[M, A]`` of the class.
-      beta: ``[N]``.
-    """
+    """Those of rewards ``[M, A]``, at N references ``log_ref`` ``[N, A]`` and β ``[N]``."""
     ratio = log_softmax(log_ref[:, None] + rewards / beta[:, None, None], axis=-1) - log_ref[:, None]
     largest = (beta[:, None, None] * np.abs(ratio)).max((1, 2))
     cover = np.exp(ratio + log_ref[:, None]).max(1).sum(-1)
     return Constants(largest + 1, cover, len(rewards))
-
-
-class Runs(NamedTuple):
-    """Regret of XPO on random bandits.
-
-    Attributes:
-      horizon: ``[3]`` T.
-      regret: ``[3, N]`` mean over the first T comparisons, with the theorem's optimism for T.
-      constant: ``[3, N]`` likewise, with an optimism that does not depend on T.
-      bound: ``[3, N]``.
-    """
-
-    horizon: np.ndarray
-    regret: np.ndarray
-    constant: np.ndarray
-    bound: np.ndarray
 
 
 def _method(optimism: Array) -> Algorithm:
@@ -101,8 +73,13 @@ def _method(optimism: Array) -> Algorithm:
 
 
 @functools.cache
-def small_class(effort: Effort) -> Runs:
-    """Random references, rewards drawn from the class of 125; one program for all."""
+def small_class(effort: Effort) -> tuple[np.ndarray, ...]:
+    """Mean regret of XPO on N random bandits, rewards drawn from the class of 125.
+
+    Returns:
+      ``[3]`` T, ``[3, N]`` regret over the first T comparisons with the theorem's optimism for T, with an
+      optimism that does not depend on T, and the bound.
+    """
     count, rng = effort.pick(12, 24), effort.rng("small_class")
     horizon = np.array(effort.pick((100, 400, 1600), (250, 1000, 4000)))
     log_ref = log_softmax(1.5 * rng.normal(size=(count, ACTIONS)), axis=-1)
@@ -110,48 +87,36 @@ def small_class(effort: Effort) -> Runs:
     known = constants(log_ref, CLASS, np.full(count, BETA))
     column = horizon[:, None].astype(float)
     scale = np.concatenate([known.optimism(column), np.full((1, count), CONSTANT)])
-    batch = Bandit(
-        jnp.asarray(np.tile(reward[:, None], (4, 1, 1))),
-        jnp.asarray(np.tile(log_ref[:, None], (4, 1, 1))),
-        jnp.ones((4 * count, 1)),
-        jnp.full(4 * count, BETA),
-    )
-    trace = run(
+    found = gaps(
         jax.vmap(_method)(jnp.asarray(BETA * scale.reshape(-1))),
-        batch,
-        num_steps=int(horizon[-1]),
-        key=jnp.tile(jax.random.split(effort.key("small_class"), count), 4),
-        measures=("suboptimality",),
-        make_space=SPACE,
-        make_oracle=labelled(),
-        axes=(Axes(algorithm=0, game=0, key=0),),
-    )
-    gaps = np.asarray(trace.of("suboptimality")).reshape(4, count, -1)
+        copies(arms(reward, log_ref, BETA), 4),
+        jnp.tile(jax.random.split(effort.key("small_class"), count), 4),
+        int(horizon[-1]),
+        SPACE,
+    ).reshape(4, count, -1)
     regret, constant = (
-        np.array([gaps[which, :, :stop].mean(-1) for which, stop in zip(rows, horizon, strict=True)])
+        np.array([found[which, :, :stop].mean(-1) for which, stop in zip(rows, horizon, strict=True)])
         for rows in (range(3), (3, 3, 3))
     )
-    return Runs(horizon, regret, constant, known.bound(column))
+    return horizon, regret, constant, known.bound(column)
 
 
 def _exponent(effort: Effort) -> Outcome:
-    runs = small_class(effort)
-    right, wrong = (
-        -float(np.polyfit(np.log(runs.horizon), np.log(each.mean(1)), 1)[0])
-        for each in (runs.regret, runs.constant)
-    )
-    return Outcome(
-        runs.regret.size,
+    horizon, regret, constant, _ = small_class(effort)
+    right, wrong = (-log_slope(horizon, each.mean(1)) for each in (regret, constant))
+    return judged(
         0.4 / right,
         "the optimism β/2 at every horizon",
         0.4 / max(wrong, 1e-3),
-        witness={"beta": BETA, "policies": len(CLASS)},
+        instances=regret.size,
         detail={"exponent": right, "at a constant optimism": wrong},
+        beta=BETA,
+        policies=len(CLASS),
     )
 
 
 def _bound(effort: Effort) -> Outcome:
-    runs, horizon = small_class(effort), rare.HORIZONS
+    (_, regret, _, bound), horizon = small_class(effort), rare.HORIZONS
     # the mean over seeds and instances of each T and 1/β
     level = np.array(
         [
@@ -164,35 +129,34 @@ def _bound(effort: Effort) -> Outcome:
     waiting = rare.dpo_runs(effort)["regret"][0, :, 0]
     stop = waiting.shape[-1] - 1
     ratios = {
-        "random bandits": float((runs.regret / runs.bound).max()),
-        "rare response": float((level / known.bound(horizon[:, None].astype(float))).max()),
+        "random bandits": (regret / bound).max(),
+        "rare response": (level / known.bound(horizon[:, None].astype(float))).max(),
     }
     other = waiting[..., :stop].mean((-1, -2)) / known.bound(np.array(float(stop)))
-    return Outcome(
-        runs.regret.size + level.size,
+    return judged(
         max(ratios.values()) / SHARE,
         "online DPO in its place, on the rare response",
-        float(other.max()) / SHARE,
-        witness={"horizon": horizon.tolist()},
+        other.max() / SHARE,
+        instances=regret.size + level.size,
         detail={f"regret over the bound with c = 1, {name}": value for name, value in ratios.items()},
+        horizon=horizon.tolist(),
     )
 
 
+_row = functools.partial(make_row, kind="scaling", status="empirical")
 CHECKS: tuple[Check, ...] = (
-    row(
+    _row(
         "xpo.small_class_exponent",
-        "scaling",
         "with α proportional to β √(log T/T) XPO's mean regret falls like T^-c, c >= 0.4",
-        "random bandits of 3 responses, 125 policies, β = 1/4, the theorem's α",
         _exponent,
+        "random bandits of 3 responses, 125 policies, β = 1/4, the theorem's α",
         f"{PAPER}, Theorem 3.1 (there 1/2 up to logarithms)",
     ),
-    row(
+    _row(
         "xpo.regret_bound",
-        "scaling",
         "XPO's mean regret <= c (V_max + R_max) e^(2 R_max) √(C_cov log(|Π| T/δ) log² T / T), c = 1/64",
-        "those bandits, and the rare responses at 1/β in (60, 200, 800), the worse of the two; δ = 0.1",
         _bound,
+        "those bandits, and the rare responses at 1/β in (60, 200, 800), the worse of the two; δ = 0.1",
         f"{PAPER}, Theorem 3.1, with a constant of ours",
     ),
 )

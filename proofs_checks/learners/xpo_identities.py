@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
+from proofs_checks.learners.outcomes import judged, make_row
 from proofs_checks.rows import Check, Effort, Outcome
 from tabular.mdps.families import layered, token_tree
 from tabular.mdps.mdp import MDP
@@ -53,10 +53,6 @@ class Walks(NamedTuple):
         """``Σ_h table(s_h, a_h)`` of each trajectory."""
         return table[self.state[:, :-1], self.action].sum(1)
 
-    def implicit(self) -> np.ndarray:
-        """``β log π*(τ)/π_ref(τ)``, the product over the steps taken."""
-        return self.beta * self.along(self.log_policy - self.log_ref)
-
     def soft_max(self, q: np.ndarray) -> np.ndarray:
         """``V = β logsumexp(log_ref + q/β)``, 0 at the terminal state."""
         value = self.beta * logsumexp(self.log_ref + q / self.beta, axis=-1)
@@ -85,7 +81,7 @@ class Walks(NamedTuple):
 
     def error(self, right: np.ndarray) -> float:
         """Largest ``|β log π*/π_ref - right|`` over 1 + the largest term."""
-        left = self.implicit()
+        left = self.beta * self.along(self.log_policy - self.log_ref)
         return float(np.abs(left - right).max() / (1 + np.abs(left).max() + np.abs(right).max()))
 
 
@@ -108,14 +104,11 @@ def processes(effort: Effort, family: str, certain: bool) -> tuple[Walks, ...]:
     tables = [np.asarray(leaf) for leaf in (batch.transition, batch.reward, batch.log_ref)]
     starts = range(WIDTH) if family == "layered" else range(1)
     action = np.array(list(itertools.product(range(VOCABULARY), repeat=HORIZON)))
-    found = []
-    for row in range(count):
-        transition, reward, log_ref = (table[row] for table in tables)
-        first = np.repeat(np.array(starts), len(action))
-        actions = np.tile(action, (len(starts), 1))
-        state = _walk(transition, first, actions, rng)
-        found.append(Walks(transition, reward, log_ref, float(beta[row]), log_policy[row], state, actions))
-    return tuple(found)
+    first, actions = np.repeat(np.array(starts), len(action)), np.tile(action, (len(starts), 1))
+    return tuple(
+        Walks(move, reward, log_ref, float(b), optimum, _walk(move, first, actions, rng), actions)
+        for move, reward, log_ref, b, optimum in zip(*tables, beta, log_policy, strict=True)
+    )
 
 
 def _draw(keys: Array, beta: Array, family: str, certain: bool) -> MDP:
@@ -146,154 +139,114 @@ def _walk(
     return np.stack(state, 1)
 
 
-def _over(
-    walks: tuple[Walks, ...], measure: Callable[[Walks], float], worst: Callable[..., float] = max
-) -> tuple[float, float]:
-    """The worst (or the smallest) of a measure over processes, and the β it was found at."""
-    return worst((measure(each), each.beta) for each in walks)  # type: ignore[return-value]
+def _trajectories(walks: tuple[Walks, ...]) -> int:
+    return sum(len(each.action) for each in walks)
+
+
+def _betas(walks: tuple[Walks, ...]) -> np.ndarray:
+    return np.array([each.beta for each in walks])
 
 
 def _implicit_value(effort: Effort, family: str) -> Outcome:
     certain = processes(effort, family, True)
+    error = [w.error(w.along(w.reward) - w.whole()) for w in certain]
     noisy = processes(effort, family, False)
-    error, beta = _over(certain, lambda w: w.error(w.along(w.reward) - w.whole()))
-    wrong, _ = _over(noisy, lambda w: w.error(w.along(w.reward) - w.backward()[w.state[:, 0]]), min)
-    return Outcome(
-        sum(len(each.action) for each in certain),
-        error,
-        "uncertain moves (the process that violates it least)",
-        wrong,
-        LIMIT,
-        {"beta": beta},
-    )
+    wrong = min(w.error(w.along(w.reward) - w.backward()[w.state[:, 0]]) for w in noisy)
+    control = "uncertain moves (the process that violates it least)"
+    return judged(error, control, wrong, LIMIT, instances=_trajectories(certain), beta=_betas(certain))
 
 
-def _with_martingale(walks: Walks, share: float) -> float:
-    value = walks.backward()
-    right = walks.along(walks.reward) - value[walks.state[:, 0]] + share * walks.surprise(value)
-    return walks.error(right)
+def _with_martingale(walks: tuple[Walks, ...], share: float) -> np.ndarray:
+    """Errors with a share of the martingale, by process."""
+    errors = []
+    for each in walks:
+        value = each.backward()
+        right = each.along(each.reward) - value[each.state[:, 0]] + share * each.surprise(value)
+        errors.append(each.error(right))
+    return np.array(errors)
 
 
 def _stochastic(effort: Effort) -> Outcome:
     walks = processes(effort, "layered", False)
-    least, beta = _over(walks, lambda w: _with_martingale(w, 0.0), min)
-    corrected, _ = _over(walks, lambda w: _with_martingale(w, 1.0))
-    return Outcome(
-        len(walks), least, "with Σ_h E V*(s') - V*(s') added", corrected, LIMIT, {"beta": beta, "size": WIDTH}
-    )
+    violation, corrected = _with_martingale(walks, 0.0), _with_martingale(walks, 1.0)
+    control, beta = "with Σ_h E V*(s') - V*(s') added", walks[violation.argmin()].beta
+    return judged(violation.min(), control, corrected, LIMIT, instances=len(walks), beta=beta, size=WIDTH)
 
 
 def _martingale(effort: Effort) -> Outcome:
     walks = (*processes(effort, "layered", False), *processes(effort, "tree", False))
-    error, beta = _over(walks, lambda w: _with_martingale(w, 1.0))
-    least, _ = _over(walks, lambda w: _with_martingale(w, 0.0), min)
-    return Outcome(
-        sum(len(each.action) for each in walks),
-        error,
-        "without the martingale (the process that violates it least)",
-        least,
-        LIMIT,
-        {"beta": beta},
-    )
+    error, wrong = _with_martingale(walks, 1.0), _with_martingale(walks, 0.0).min()
+    control = "without the martingale (the process that violates it least)"
+    return judged(error, control, wrong, LIMIT, instances=_trajectories(walks), beta=_betas(walks))
 
 
 def _general_value(effort: Effort) -> Outcome:
     """Any f is the soft Q* of the reward ``f - P V_f``: the library solves that process for π_f."""
     walks, rng = processes(effort, "layered", True), effort.rng("general_value")
-    tables = []
-    for each in walks:
-        f = 2 * rng.normal(size=each.reward.shape)
-        f[-1] = 0.0
-        tables.append(f)
+    tables = 2 * rng.normal(size=(len(walks), *walks[0].reward.shape))
+    tables[:, -1] = 0.0
     soft = [each.soft_max(f) for each, f in zip(walks, tables, strict=True)]
-    reward = np.stack([f - w.transition @ v for w, f, v in zip(walks, tables, soft, strict=True)])
-    count = len(walks)
+    drift = [each.transition @ value for each, value in zip(walks, soft, strict=True)]
+    count, states = tables.shape[:2]
     batch = MDP(
         transition=jnp.asarray(np.stack([w.transition for w in walks])),
-        reward=jnp.asarray(reward),
+        reward=jnp.asarray(tables - np.stack(drift)),
         log_ref=jnp.asarray(np.stack([w.log_ref for w in walks])),
-        initial=jnp.full((count, reward.shape[1]), 1 / reward.shape[1]),
-        terminal=jnp.tile(jnp.arange(reward.shape[1]) == reward.shape[1] - 1, (count, 1)),
+        initial=jnp.full((count, states), 1 / states),
+        terminal=jnp.tile(jnp.arange(states) == states - 1, (count, 1)),
         discount=jnp.ones(count),
-        beta=jnp.asarray([w.beta for w in walks]),
+        beta=jnp.asarray(_betas(walks)),
     )
-    solved = np.asarray(_solve(batch))
-    worst, wrong, where = 0.0, np.inf, 0
-    for row, (each, f, value) in enumerate(zip(walks, tables, soft, strict=True)):
-        moved = each._replace(log_policy=solved[row])
-        hard = f.max(-1)
-        error, control = (
-            moved.error(
-                moved.along(each.reward)
-                - v[each.state[:, 0]]
-                + moved.along(f - each.reward - each.transition @ v)
-            )
-            for v in (value, hard)
-        )
-        worst, where = max((worst, where), (error, row))
-        wrong = min(wrong, control)
-    return Outcome(
-        sum(len(each.action) for each in walks),
-        worst,
+    error = np.empty((2, count))
+    for row, (each, f, solved) in enumerate(zip(walks, tables, np.asarray(_solve(batch)), strict=True)):
+        moved = each._replace(log_policy=solved)
+        for kind, v in enumerate((soft[row], f.max(-1))):
+            residual = moved.along(f - each.reward - each.transition @ v)
+            error[kind, row] = moved.error(moved.along(each.reward) - v[each.state[:, 0]] + residual)
+    return judged(
+        error[0],
         "the largest f in place of the soft maximum",
-        wrong,
+        error[1].min(),
         LIMIT,
-        {"beta": walks[where].beta},
+        instances=_trajectories(walks),
+        beta=_betas(walks),
     )
 
 
-SOURCE = "arXiv:2405.21046, Lemma C.4 and equation (7)"
-
-
-def identity(
-    name: str,
-    statement: str,
-    judge: Callable[[Effort], Outcome],
-    source: str = SOURCE,
-    status: str = "theorem",
-    assumptions: str = "",
-    refuted: bool = False,
-) -> Check:
-    """A row of an equality."""
-    subject = name.split(".")[0]
-    return Check(name, subject, "identity", source, status, statement, assumptions, judge, refuted)
-
-
+_theorem = functools.partial(
+    make_row, source="arXiv:2405.21046, Lemma C.4 and equation (7)", status="theorem"
+)
 CHECKS: tuple[Check, ...] = (
-    identity(
+    _theorem(
         "xpo.implicit_value",
         "β log π*/π_ref(τ) = r(τ) - V*(s1) for every trajectory",
         functools.partial(_implicit_value, family="layered"),
-        assumptions="moves are certain; 10 states a layer, 4 layers, 3 actions",
+        "moves are certain; 10 states a layer, 4 layers, 3 actions",
     ),
-    identity(
+    _theorem(
         "xpo.implicit_value_tree",
         "token by token, β log π*/π_ref(y) = r(y) - V*, whatever the reward of whole responses",
         functools.partial(_implicit_value, family="tree"),
-        assumptions="4 tokens out of 3, one independent reward a response",
+        "4 tokens out of 3, one independent reward a response",
     ),
-    identity(
+    make_row(
         "xpo.implicit_value_stochastic",
         "β log π*/π_ref(τ) = r(τ) - V*(s1) whether or not moves are certain",
         _stochastic,
-        source="derived",
-        status="derived",
-        assumptions="the violation of the process that violates it least is shown",
+        "the violation of the process that violates it least is shown",
         refuted=True,
     ),
-    identity(
+    make_row(
         "xpo.implicit_value_martingale",
         "β log π*/π_ref(τ) = r(τ) - V*(s1) + Σ_h (E[V*(s')] - V*(s'))",
         _martingale,
-        source="derived",
-        status="derived",
-        assumptions="uncertain moves, layered processes and token trees",
+        "uncertain moves, layered processes and token trees",
     ),
-    identity(
+    _theorem(
         "xpo.general_value",
         "β log π_f/π_ref(τ) = r(τ) - V_f(s1) + Σ_h (f - T_β f) for any f, π_f proportional to π_ref exp(f/β)",
         _general_value,
+        "moves are certain",
         source="arXiv:2405.21046, Lemma C.3",
-        assumptions="moves are certain",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,10 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.special import log_softmax
 
+from proofs_checks.learners.labels import arms
+from proofs_checks.learners.outcomes import judged, make_row
 from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
-from tabular.bandits import Bandit, suboptimality
+from tabular.bandits import suboptimality
 from tabular.coverage import concentrability, coverability
 
 PAPER = "arXiv:2405.21046"
@@ -22,14 +24,7 @@ RARE = 1 / 8  # c of the separation: the reference plays the best arm with proba
 
 
 def best_cover(policies: np.ndarray) -> tuple[float, np.ndarray]:
-    """Solve ``min C, π_m(a|x) <= C μ(a|x)`` for all m, x, a, as a linear program in ``w = C μ``.
-
-    Args:
-      policies: ``[M, X, A]`` probabilities.
-
-    Returns:
-      C, and ``[X, A]`` the cover μ.
-    """
+    """Solve ``min C, π_m(a|x) <= C μ(a|x)``, π ``[M, X, A]``, as a linear program in ``w = C μ``: C and μ."""
     _, contexts, actions = policies.shape
     size = contexts * actions
     below = [np.append(-np.eye(size), np.zeros((size, 1)), 1) for _ in policies]
@@ -58,14 +53,8 @@ def _coverability(effort: Effort) -> Outcome:
     uniform = np.asarray(ask(jnp.asarray(policies), jnp.asarray(np.log(np.exp(policies).mean(1)))))
     least = np.array([value for value, _ in solved])
     error = np.maximum(np.abs(stated - least), np.abs(stated - reached))
-    return Outcome(
-        count,
-        float(error.max()),
-        "the mean of the class as the cover",
-        float(np.abs(stated - uniform).min()),
-        1e-8,
-        {"policies": 6, "size": 8},
-    )
+    wrong = np.abs(stated - uniform).min()
+    return judged(error, "the mean of the class as the cover", wrong, 1e-8, policies=6, size=8)
 
 
 # The sequential exploration coefficient
@@ -84,7 +73,7 @@ def exploration(
       sampler: ``[A]`` probabilities.
       value: ``[M, A]`` f.
       num_steps: T.
-      remember: whether the sum over earlier rounds is made; without it only the last one counts.
+      remember: whether all earlier rounds count, or the last one alone.
     """
     difference = value[:, :, None] - value[:, None, :]
     weight = policies[:, :, None] * sampler
@@ -102,49 +91,31 @@ def exploration(
 
 def _coefficient(effort: Effort) -> Outcome:
     count, num_steps, size, rng = effort.pick(10, 60), 4000, 60, effort.rng("coefficient")
-    ratio, wrong, witness = [], [], []
-    for _ in range(count):
-        actions, beta = int(rng.integers(3, 15)), float(np.exp(rng.uniform(np.log(0.02), np.log(1.0))))
-        log_ref = log_softmax(2 * rng.normal(size=actions))
-        rewards = rng.integers(0, 2, (size, actions)) * rng.uniform(0, 1, (size, 1))
-        log_policy = log_softmax(log_ref + rewards / beta, axis=-1)
-        value = beta * (log_policy - log_ref) - rng.uniform(0, 1, actions)
+    ratio, actions, beta = np.empty((count, 2)), np.empty(count, int), np.empty(count)
+    for row in range(count):
+        actions[row], beta[row] = rng.integers(3, 15), np.exp(rng.uniform(np.log(0.02), np.log(1.0)))
+        log_ref = log_softmax(2 * rng.normal(size=actions[row]))
+        rewards = rng.integers(0, 2, (size, actions[row])) * rng.uniform(0, 1, (size, 1))
+        log_policy = log_softmax(log_ref + rewards / beta[row], axis=-1)
+        value = beta[row] * (log_policy - log_ref) - rng.uniform(0, 1, actions[row])
         policies = np.exp(log_policy)
         allowed = policies.max(0).sum() * (1 + np.log(1 + num_steps))
         sums = [exploration(policies, np.exp(log_ref), value, num_steps, each) for each in (True, False)]
-        ratio.append(sums[0] / allowed)
-        wrong.append(sums[1] / allowed)
-        witness.append({"beta": beta, "size": actions})
-    row = int(np.argmax(ratio))
-    return Outcome(
-        count,
-        ratio[row],
-        "remembering the last round alone",
-        max(wrong),
-        witness=witness[row],
-        detail={"median": float(np.median(ratio))},
-    )
+        ratio[row] = np.array(sums) / allowed
+    right, wrong = ratio.T
+    detail = {"median": np.median(right)}
+    return judged(right, "remembering the last round alone", wrong, detail=detail, beta=beta, size=actions)
 
 
 # Lemmas of the proof
 
 
-class Stretch(NamedTuple):
-    """Pairs of numbers that a difference of sigmoids is to be stretched back to.
+def stretches(effort: Effort, low: float, high: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw X in (0, 20) and Y in (low, high), and x and y at the extremes and at random.
 
-    Attributes:
-      first: ``[N]`` X.
-      second: ``[N]`` Y.
-      factor: ``[N]`` the largest ``|x - y| / ((X + Y) |σ(x) - σ(y)|)`` found over |x| <= X, |y| <= Y.
+    Returns:
+      ``[N]`` X, Y and the largest ``|x - y| / ((X + Y) |σ(x) - σ(y)|)`` found over |x| <= X, |y| <= Y.
     """
-
-    first: np.ndarray
-    second: np.ndarray
-    factor: np.ndarray
-
-
-def stretches(effort: Effort, low: float, high: float) -> Stretch:
-    """Draw X in (0, 20) and Y in (low, high), and x and y at the extremes and at random."""
     count, rng = effort.pick(2000, 20000), effort.rng(f"sigmoid.{low}")
     first, second = rng.uniform(0, 20, count), rng.uniform(low, high, count)
     x, y = (limit[:, None] * rng.uniform(-1, 1, (count, 64)) for limit in (first, second))
@@ -156,20 +127,13 @@ def stretches(effort: Effort, low: float, high: float) -> Stretch:
     gap = np.abs(np.sinh((x - y) / 2) / (2 * np.cosh(x / 2) * np.cosh(y / 2)))
     inside = (np.abs(x) <= first[:, None]) & (x != y)
     factor = np.where(inside, np.abs(x - y) / np.where(inside, gap, 1.0), 0.0).max(1)
-    return Stretch(first, second, factor / (first + second))
+    return first, second, factor / (first + second)
 
 
 def _sigmoid(effort: Effort) -> Outcome:
     found, short = stretches(effort, 1.0, 6.0), stretches(effort, 0.01, 0.3)
-    ratio, wrong = (each.factor / (8 * np.exp(2 * each.second)) for each in (found, short))
-    row = int(ratio.argmax())
-    return Outcome(
-        len(ratio),
-        float(ratio[row]),
-        "Y below 1",
-        float(wrong.max()),
-        witness={"X": float(found.first[row]), "Y": float(found.second[row])},
-    )
+    right, wrong = (factor / (8 * np.exp(2 * second)) for _, second, factor in (found, short))
+    return judged(right, "Y below 1", wrong, X=found[0], Y=found[1])
 
 
 def _sigmoid_sharp(effort: Effort) -> Outcome:
@@ -178,16 +142,9 @@ def _sigmoid_sharp(effort: Effort) -> Outcome:
     Within distance 1 of y the slope of σ is at least exp(-1-Y)/(1+exp(-1-Y))² >= 0.28 exp(-Y) for Y >= 1.
     So |σ(x) - σ(y)| >= 0.28 exp(-Y) min(1, |x - y|), and min(1, d) >= d/(X + Y) as d <= X + Y and X + Y >= 1.
     """
-    found = stretches(effort, 1.0, 6.0)
-    ratio, wrong = (found.factor / (4 * np.exp(power * found.second)) for power in (1, 0))
-    row = int(ratio.argmax())
-    return Outcome(
-        len(ratio),
-        float(ratio[row]),
-        "4 (X + Y) without the exponential",
-        float(wrong.max()),
-        witness={"X": float(found.first[row]), "Y": float(found.second[row])},
-    )
+    first, second, factor = stretches(effort, 1.0, 6.0)
+    right, wrong = (factor / (4 * np.exp(power * second)) for power in (1, 0))
+    return judged(right, "4 (X + Y) without the exponential", wrong, X=first, Y=second)
 
 
 def _hellinger(effort: Effort) -> Outcome:
@@ -199,14 +156,7 @@ def _hellinger(effort: Effort) -> Outcome:
     distance = (p - q) ** 2 / ((np.sqrt(p) + np.sqrt(q)) ** 2)
     distance += (p - q) ** 2 / ((np.sqrt(1 - p) + np.sqrt(1 - q)) ** 2)
     ratio = np.where(p == q, 0.0, (p - q) ** 2 / np.where(p == q, 1.0, distance))
-    row = int(ratio.argmax())
-    return Outcome(
-        len(p),
-        float(ratio[row]),
-        "half the distance",
-        float(2 * ratio[row]),
-        witness={"p": float(p[row]), "q": float(q[row])},
-    )
+    return judged(ratio, "half the distance", 2 * ratio, p=p, q=q)
 
 
 # The separation of online DPO, before any run
@@ -223,84 +173,61 @@ def _constants(effort: Effort) -> Outcome:
 
     def worst(exponent: float) -> np.ndarray:
         log_ref = rare_log_ref(1 / beta, exponent)
-        ones = np.ones((len(beta), 1))
-        bandit = Bandit(
-            jnp.asarray((ones * [1.0, 0.5])[:, None]),
-            jnp.asarray(log_ref[:, None]),
-            jnp.asarray(ones),
-            jnp.asarray(beta),
-        )
+        bandit = arms(np.tile([1.0, 0.5], (len(beta), 1)), log_ref, beta)
         gap = np.asarray(jax.jit(jax.vmap(suboptimality))(bandit, bandit.log_ref))
         # the chance that none of 2T draws is the rare arm; T as the proposition has it, whatever c is here
         unseen = 2 * np.floor(0.5 * np.exp(RARE / beta)) * log_ref[:, 1]
         return np.maximum((1 / 8) / gap, np.exp(np.minimum(np.log(1 / 4) - unseen, 700)))
 
-    ratio, half = worst(RARE), worst(RARE / 2)
-    row = int(ratio.argmax())
-    return Outcome(
-        len(beta),
-        float(ratio[row]),
-        "c = 1/16",
-        float(half.max()),
-        # the end of the range is an equality, up to the rounding of T log(1 - ε)
-        1 + ROUNDING,
-        {"beta": float(beta[row])},
-    )
+    # the end of the range is an equality, up to the rounding of T log(1 - ε)
+    return judged(worst(RARE), "c = 1/16", worst(RARE / 2), 1 + ROUNDING, beta=beta)
 
 
-def lemma(name: str, statement: str, source: str, assumptions: str, judge: Any, status: str) -> Check:
-    """A row of a lemma."""
-    return Check(name, name.split(".")[0], "lemma", source, status, statement, assumptions, judge)
-
-
+_lemma = functools.partial(make_row, kind="lemma")
 CHECKS: tuple[Check, ...] = (
-    lemma(
+    _lemma(
         "xpo.coverability",
         "one context: inf_μ sup_{π, a} π(a)/μ(a) = Σ_a max_π π(a)",
-        "derived",
-        "against a linear program; 6 policies, 8 actions",
         _coverability,
-        "derived",
+        "against a linear program; 6 policies, 8 actions",
     ),
-    lemma(
+    _lemma(
         "xpo.exploration_coefficient",
         "SEC <= C_cov (1 + log(1 + T))",
-        f"{PAPER}, Lemma C.1 with a constant of ours",
-        "draws against the reference; 60 policies, the worst of them at every step, T = 4000",
         _coefficient,
-        "empirical",
+        "draws against the reference; 60 policies, the worst of them at every step, T = 4000",
+        f"{PAPER}, Lemma C.1 with a constant of ours",
+        status="empirical",
     ),
-    lemma(
+    _lemma(
         "xpo.sigmoid_lemma",
         "|x - y| <= 8 (X + Y) exp(2Y) |σ(x) - σ(y)| for |x| <= X, |y| <= Y",
-        f"{PAPER}, proof of Theorem 3.1",
-        "Y >= 1, that is R_max >= 1",
         _sigmoid,
-        "theorem",
+        "Y >= 1, that is R_max >= 1",
+        f"{PAPER}, proof of Theorem 3.1",
+        status="theorem",
     ),
-    lemma(
+    _lemma(
         "xpo.sigmoid_lemma_sharp",
         "|x - y| <= 4 (X + Y) exp(Y) |σ(x) - σ(y)|: half the exponent of the published lemma",
-        "derived",
-        "|x| <= X, |y| <= Y, Y >= 1",
         _sigmoid_sharp,
-        "derived",
+        "|x| <= X, |y| <= Y, Y >= 1",
     ),
-    lemma(
+    _lemma(
         "xpo.hellinger_lemma",
         "(p - q)² <= (√p - √q)² + (√(1-p) - √(1-q))²",
-        f"{PAPER}, proof of Theorem 3.1",
-        "p, q in [0, 1]",
         _hellinger,
-        "theorem",
+        "p, q in [0, 1]",
+        f"{PAPER}, proof of Theorem 3.1",
+        status="theorem",
     ),
-    lemma(
+    _lemma(
         "dpo.separation_constants",
         "rewards (1, 1/2), π_ref(a) = exp(-1/(8β)): gap(π_ref) >= 1/8, and with probability >= 1/4 none of "
         "the draws of exp(1/(8β))/2 rounds of two is a",
-        f"{PAPER}, Proposition 2.1",
-        "β in (0, 1/(8 log 2)]",
         _constants,
-        "theorem",
+        "β in (0, 1/(8 log 2)]",
+        f"{PAPER}, Proposition 2.1",
+        status="theorem",
     ),
 )

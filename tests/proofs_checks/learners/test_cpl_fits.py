@@ -40,8 +40,3 @@ def test_nothing_leads_to_the_end_that_is_appended():
     np.testing.assert_allclose(mdp.transition.sum(-1), 1, rtol=1e-12)
     assert mdp.terminal[:, -1].all()
     assert not mdp.terminal[:, :-1].any()
-
-
-def test_the_slope_is_the_exponent():
-    numbers = np.array([10, 100, 1000])
-    assert abs(cpl_fits._slope(numbers, 3.0 * numbers**-0.5) + 0.5) < 1e-12

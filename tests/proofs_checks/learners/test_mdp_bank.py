@@ -1,6 +1,6 @@
 import numpy as np
 
-from proofs_checks.learners.mdp_bank import BETAS, bank, scale, worst
+from proofs_checks.learners.mdp_bank import BETAS, bank, scale
 from proofs_checks.rows import Effort
 
 
@@ -18,12 +18,5 @@ def test_the_bank_spreads_its_coefficients_and_its_optima_solve_their_equation()
     )
 
 
-def test_the_worst_instance_is_named_and_nan_is_worse_than_anything():
-    of = bank(Effort(quick=True))
-    error = np.zeros((len(of.beta), 2))
-    error[3, 1] = 7
-    assert worst(error, of)[0] == 7
-    assert worst(error, of)[1]["instance"] == 3
-    error[5, 0] = np.nan
-    assert worst(error, of)[1]["instance"] == 5
+def test_errors_are_relative_to_the_largest_value():
     np.testing.assert_array_equal(scale(np.array([[-2.0, 1.0]])), [3.0])

@@ -62,7 +62,7 @@ def test_values_of_whole_trajectories_are_those_of_the_sweep():
     assert np.abs(walks.surprise(value)).max() == 0
 
 
-def test_uncertain_moves_break_the_identity_and_the_martingale_mends_it():
+def test_uncertain_moves_break_the_identity_and_the_martingale_restores_it():
     walks, value = small(False)
     plain = walks.along(walks.reward) - value[0]
     assert walks.error(plain) > 0.01

@@ -7,10 +7,11 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 
-from proofs_checks.learners import dpo_offline, samplers
+from proofs_checks.learners import dpo_rates
+from proofs_checks.learners.labels import counted
 from proofs_checks.rows import Effort, decide
 
-CHECKS = (*samplers.CHECKS, *dpo_offline.CHECKS)
+CHECKS = dpo_rates.CHECKS
 
 
 # `nlhf check --quick`, a step of CI, judges the same rows
@@ -27,12 +28,12 @@ def test_names_are_unique():
 
 
 def test_pairs_weigh_what_the_step_size_says():
-    bandit = jax.tree.map(lambda leaf: leaf[1], samplers.instances(Effort(quick=True), 4))
+    bandit = jax.tree.map(lambda leaf: leaf[1], dpo_rates.instances(Effort(quick=True), 4))
     size = int(np.isfinite(np.asarray(bandit.log_ref)).sum())
-    ask = jax.jit(samplers._pairs)
+    ask = jax.jit(dpo_rates._pairs)
     for sampler in range(3):
         pairs = ask(bandit, jnp.asarray(sampler), jnp.asarray(1.0), bandit.log_ref)
-        total = 2 * float(bandit.beta) ** 2 * size * samplers.RATE
+        total = 2 * float(bandit.beta) ** 2 * size * dpo_rates.RATE
         np.testing.assert_allclose(np.asarray(pairs.weight).sum(), total, rtol=1e-12)
         weight = np.asarray(pairs.weight)
         assert weight.min() >= 0
@@ -41,21 +42,22 @@ def test_pairs_weigh_what_the_step_size_says():
 
 
 def test_the_reward_is_where_the_published_update_rests():
-    bandit = samplers.three_arms()
+    bandit = dpo_rates.three_arms()
     for sampler in range(3):
-        theta = samplers.published(bandit, 0, sampler, 60)[-1]
+        theta = dpo_rates.published(bandit, 0, sampler, 60)[-1]
         np.testing.assert_allclose(theta - theta[0], [0, 1 / 3, 1], atol=1e-8)
 
 
 def test_the_slowest_factor_of_two_responses():
     # one mode, (1, -1)/√2, of curvature 2σ'(d)
     slope = expit(0.7) * expit(-0.7)
-    np.testing.assert_allclose(samplers.slowest_factor(np.array([0.0, 0.7])), 1 - 4 * slope, rtol=1e-12)
+    np.testing.assert_allclose(dpo_rates.slowest_factor(np.array([0.0, 0.7])), 1 - 4 * slope, rtol=1e-12)
 
 
 def test_a_data_set_counts_its_pairs():
     reward, behaviour = np.array([0.0, 1.0, 2.0]), np.array([0.5, 0.5, 0.0])
-    found = jax.tree.map(np.asarray, dpo_offline.data(np.random.default_rng(0), reward, behaviour, 5000))
+    number = dpo_rates.data(np.random.default_rng(0), reward, behaviour, 5000)
+    found = jax.tree.map(lambda column: np.asarray(column)[0], counted(number[None]))
     assert float(found.weight.sum()) == 5000
     assert float(found.weight[(found.first == 2) | (found.second == 2)].sum()) == 0
     chosen = (found.first == 1) & (found.second == 0)
@@ -77,7 +79,7 @@ def test_unlimited_data_leave_the_predicted_gap():
     theta = minimize(loss, np.zeros(4), jac=True, method="BFGS", options={"gtol": 1e-10}).x
     found, best = log_softmax(theta), log_softmax(reward / beta)
     gap = beta * np.exp(found) @ (found - best)
-    predicted = dpo_offline.limits(reward[None], covered[None], np.array([beta]))[0]
+    predicted = dpo_rates.limits(reward[None], covered[None], np.array([beta]))[0]
     np.testing.assert_allclose(gap, predicted, rtol=1e-6)
-    everything = dpo_offline.limits(reward[None], np.ones((1, 4), bool), np.array([beta]))[0]
+    everything = dpo_rates.limits(reward[None], np.ones((1, 4), bool), np.array([beta]))[0]
     assert abs(everything) < 1e-15

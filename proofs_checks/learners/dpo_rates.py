@@ -1,8 +1,8 @@
-"""How fast online DPO converges when gradients are exact, and how that depends on who draws the pairs.
+"""How fast DPO converges: online by who draws the pairs; offline not where data never show the best response.
 
-The rows run the library's ``dpo``: its oracle answers with every ordered pair, its label the true probability
-and its weight the sampler's, and one step of gradient descent on a softmax table is one step of the method.
-The error is the largest ``|r(y) - r(y') - β (log π/π_ref(y) - log π/π_ref(y'))|``.
+The rows of samplers run the library's ``dpo``: its oracle answers with every ordered pair, its label the true
+probability and its weight the sampler's, and one step of gradient descent on a softmax table is one step of
+the method. Their error is the largest ``|r(y) - r(y') - β (log π/π_ref(y) - log π/π_ref(y'))|``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from scipy.special import expit
+from scipy.special import expit, log_softmax
 
 from nlhf import dpo
 from nlhf.base import Comparisons, Oracle, Policy
 from nlhf.replay import latest
+from proofs_checks.learners.labels import arms, copies, counted, learn, no_payoff
+from proofs_checks.learners.outcomes import judged, make_row
 from proofs_checks.rows import Check, Effort, Outcome
-from tabular.bandits import Bandit
+from tabular.bandits import Bandit, suboptimality
+from tabular.spaces.simplex import simplex
 from tabular.spaces.softmax import softmax_space
 
 PAPER = "arXiv:2409.19605"
@@ -73,7 +76,7 @@ def _descend(bandit: Bandit, sampler: Array, scale: Array) -> Array:
 
     def one(bandit: Any, sampler: Array, scale: Array) -> Array:
         space = softmax_space(1, RATE)(bandit)
-        oracle = Oracle(Partial(_no_payoff), Partial(_answer, bandit, sampler, scale))
+        oracle = Oracle(Partial(no_payoff), Partial(_answer, bandit, sampler, scale))
         method = dpo(bandit.beta, 0.0, latest(_pairs(bandit, sampler, scale, bandit.log_ref)))
 
         def step(state: Any, key: Array) -> tuple[Any, Array]:
@@ -85,10 +88,6 @@ def _descend(bandit: Bandit, sampler: Array, scale: Array) -> Array:
         return jnp.concatenate([bandit.log_ref, path])
 
     return jax.vmap(one)(bandit, sampler, scale)
-
-
-def _no_payoff(key: Array, policy: Policy) -> Any:
-    raise NotImplementedError("learners from comparisons ask for no payoff")
 
 
 # Instances
@@ -106,32 +105,19 @@ def instances(effort: Effort, count: int) -> Bandit:
     reward = rng.uniform(0, 1, (count, ACTIONS))
     reward[:, 0], reward[:, 1] = 0, 1
     logits = np.where(present, rng.normal(size=(count, ACTIONS)), -np.inf)
-    return Bandit(
-        jnp.asarray(np.where(present, reward, 0.0)[:, None]),
-        jax.nn.log_softmax(jnp.asarray(logits), axis=-1)[:, None],
-        jnp.ones((count, 1)),
-        jnp.asarray(np.exp(rng.uniform(np.log(BETAS[0]), np.log(BETAS[1]), count))),
-    )
+    beta = np.exp(rng.uniform(np.log(BETAS[0]), np.log(BETAS[1]), count))
+    return arms(np.where(present, reward, 0.0), jax.nn.log_softmax(jnp.asarray(logits), axis=-1), beta)
 
 
 def three_arms() -> Bandit:
     """Rewards (0, 1/3, 1), uniform reference, β = 1: the paper's instance of a linear rate."""
     reward, present = np.zeros(ACTIONS), np.arange(ACTIONS) < 3
     reward[:3] = 0, 1 / 3, 1
-    log_ref = np.where(present, -np.log(3), -np.inf)
-    return Bandit(
-        jnp.asarray(reward[None, None]), jnp.asarray(log_ref[None, None]), jnp.ones((1, 1)), jnp.ones(1)
-    )
+    return arms(reward[None], np.where(present, -np.log(3), -np.inf)[None], 1.0)
 
 
 def errors(bandit: Bandit, sampler: int, scale: float = 1.0) -> np.ndarray:
-    """``[N, NUM_STEPS + 1]`` largest error over pairs after each step of the library's run.
-
-    Args:
-      bandit: N of one context.
-      sampler: 0 uniform, 1 mixed by the reward, 2 by the policy's own reward.
-      scale: multiple of the paper's step size.
-    """
+    """``[N, NUM_STEPS + 1]`` largest error over pairs after each step of ``scale`` times the paper's size."""
     count = len(bandit.beta)
     path = np.asarray(_descend(bandit, jnp.full(count, sampler), jnp.full(count, scale)))
     log_ref, reward = np.asarray(bandit.log_ref), np.asarray(bandit.reward)
@@ -164,23 +150,17 @@ def _update(effort: Effort) -> Outcome:
     count, num_steps = _count(effort), 5
     bandit = instances(effort, count)
     log_ref = np.asarray(bandit.log_ref)
-    worst, wrong, where = 0.0, np.inf, 0
-    for sampler in range(3):
-        for scale in (1.0, 1.1):
-            path = _descend(bandit, jnp.full(count, sampler), jnp.full(count, scale))
-            for row in range(count):
-                present = np.isfinite(log_ref[row, 0])
-                ratio = np.asarray(path)[row, : num_steps + 1][:, present] - log_ref[row, 0, present]
-                theta = published(bandit, row, sampler, num_steps)
-                error = np.abs((ratio - ratio[:, :1]) - (theta - theta[:, :1])).max() * float(
-                    bandit.beta[row]
-                )
-                if scale != 1:
-                    wrong = min(wrong, error)
-                elif error > worst:
-                    worst, where = error, row
-    return Outcome(
-        3 * count, worst, "a step a tenth longer", wrong, 1e-12, {"beta": float(bandit.beta[where])}
+    error = np.zeros((2, 3, count))
+    for index, sampler in np.ndindex(2, 3):
+        path = np.asarray(_descend(bandit, jnp.full(count, sampler), jnp.full(count, (1.0, 1.1)[index])))
+        for row in range(count):
+            present = np.isfinite(log_ref[row, 0])
+            ratio = path[row, : num_steps + 1][:, present] - log_ref[row, 0, present]
+            theta = published(bandit, row, sampler, num_steps)
+            apart = np.abs((ratio - ratio[:, :1]) - (theta - theta[:, :1])).max()
+            error[index, sampler, row] = apart * float(bandit.beta[row])
+    return judged(
+        error[0].T, "a step a tenth longer", error[1].min(), 1e-12, instances=3 * count, beta=bandit.beta
     )
 
 
@@ -198,14 +178,13 @@ def _judge_rate(effort: Effort, sampler: int, base: float, quadratic: bool) -> O
 
     right = ratio(sampler, 1.0)
     wrong = ratio(0, 1.0) if quadratic else ratio(0, 2.0)
-    row = int(right.max(1).argmax())
-    return Outcome(
-        count,
-        float(right.max()),
+    return judged(
+        right,
         "uniform pairs" if quadratic else "twice the step size",
-        float(wrong.max()),
-        witness={"beta": float(bandit.beta[row]), "step": int(step[kept][right[row].argmax()])},
-        detail={"median": float(np.median(right.max(1)))},
+        wrong,
+        detail={"median": np.median(right.max(1))},
+        beta=bandit.beta,
+        step=step[kept][right.argmax(1)],
     )
 
 
@@ -223,66 +202,131 @@ def slowest_factor(reward: np.ndarray) -> float:
 def _judge_linear(effort: Effort) -> Outcome:
     """How far below the linearised step's largest eigenvalue the errors' factors fall from step 5 on."""
     # as many copies as the other rows have instances, for one compiled program
-    bandit = jax.tree.map(lambda leaf: jnp.repeat(leaf, _count(effort), axis=0), three_arms())
+    bandit = copies(three_arms(), _count(effort))
     predicted = slowest_factor(np.array([0, 1 / 3, 1]))
     uniform, mixed = (errors(bandit, sampler)[0] for sampler in (0, 1))
     factor = uniform[5:12] / uniform[4:11]
     other = mixed[4] / mixed[3]
-    return Outcome(
-        1,
-        float(np.abs(factor / predicted - 1).max()),
+    return judged(
+        np.abs(factor / predicted - 1).max(),
         "pairs mixed by the reward",
-        float(abs(other / predicted - 1)),
+        abs(other / predicted - 1),
         1e-2,
-        {"rewards": [0, 1 / 3, 1], "beta": 1.0},
-        {"smallest factor": float(factor.min()), "predicted": predicted, "mixed": float(other)},
+        detail={"smallest factor": factor.min(), "predicted": predicted, "mixed": other},
+        rewards=[0, 1 / 3, 1],
+        beta=1.0,
     )
 
 
-def _row(
-    name: str, kind: str, statement: str, judge: Any, assumptions: str, status: str = "theorem"
-) -> Check:
-    source = f"{PAPER}, theorems on exact gradients" if status == "theorem" else "derived"
-    return Check(name, "dpo", kind, source, status, statement, assumptions, judge)
+# Offline
+
+SHOWN = 5  # responses, the best of which the data never show
+SIZES = (1_000, 10_000, 100_000)  # labelled pairs
+
+
+def data(rng: np.random.Generator, reward: np.ndarray, behaviour: np.ndarray, num_pairs: int) -> np.ndarray:
+    """``[A, A, 2]``: how often labelled pairs of draws of ``behaviour [A]`` are (first, second, label)."""
+    size = len(reward)
+    first, second = rng.choice(size, (2, num_pairs), p=behaviour)
+    label = rng.random(num_pairs) < expit(reward[first] - reward[second])
+    seen = np.bincount((first * size + second) * 2 + label, minlength=2 * size**2)
+    return seen.reshape(size, size, 2).astype(float)
+
+
+@jax.jit
+@jax.vmap
+def _learn(bandit: Any, comparisons: Comparisons) -> Array:
+    """Gap of the library's DPO on a data set, one fit from the reference."""
+    space, method = simplex(bandit), dpo(bandit.beta, 0.0, latest(comparisons))
+    return suboptimality(bandit, learn(method, space, space.reference, comparisons))
+
+
+def limits(reward: np.ndarray, covered: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """Gap that unlimited data leave: a response that is never shown keeps the mean reward of the others.
+
+    No comparison moves its logit and every one of the others moves theirs by opposite amounts. Rewards and
+    ``covered`` are ``[N, A]``, β is ``[N]``; the reference is uniform.
+    """
+    mean = (reward * covered).sum(-1, keepdims=True) / covered.sum(-1, keepdims=True)
+    found = log_softmax(np.where(covered, reward, mean) / beta[:, None], axis=-1)
+    best = log_softmax(reward / beta[:, None], axis=-1)
+    return beta * (np.exp(found) * (found - best)).sum(-1)
+
+
+def _coverage(effort: Effort) -> Outcome:
+    count, rng = effort.pick(30, 200), effort.rng("offline")
+    reward = np.sort(rng.uniform(0, 1, (count, SHOWN)), axis=-1)
+    # the best response is last, and better than the next by something that can be seen
+    reward[:, -1] += 0.5
+    beta = np.exp(rng.uniform(np.log(0.1), np.log(1.0), count))
+    bandit = arms(reward, np.full((count, SHOWN), -np.log(SHOWN)), beta)
+    covered = np.arange(SHOWN) < SHOWN - 1
+    floor = limits(reward, np.broadcast_to(covered, reward.shape), beta)
+
+    def gaps(behaviour: np.ndarray) -> np.ndarray:
+        found = []
+        for size in SIZES:
+            sets = counted(np.stack([data(rng, each, behaviour, size) for each in reward]))
+            found.append(np.asarray(_learn(bandit, sets)))
+        return np.array(found)
+
+    missing = gaps(covered / covered.sum())
+    seen = gaps(np.full(SHOWN, 1 / SHOWN))
+    gap = {f"mean gap, N = {size}": each.mean() for size, each in zip(SIZES, missing, strict=True)}
+    gap |= {f"covered, N = {size}": each.mean() for size, each in zip(SIZES, seen, strict=True)}
+    return judged(
+        floor / missing[-1],
+        "data that show every response (the worst instance)",
+        (floor / seen[-1]).min(),
+        1.1,  # the fit to finite data is off by about √(1/N)
+        detail=gap | {"predicted floor": floor.mean()},
+        beta=beta,
+        reward=reward,
+    )
 
 
 _EXACT = "exact gradients, rewards in [0, 1], η = 1/(β² |Y|), start at π_ref; 2 to 20 responses"
+_theorem = functools.partial(
+    make_row,
+    assumptions=_EXACT,
+    source=f"{PAPER}, theorems on exact gradients",
+    kind="scaling",
+    status="theorem",
+)
 CHECKS: tuple[Check, ...] = (
-    _row(
+    make_row(
         "dpo.sampler_update",
-        "identity",
         "one SGD step of a fit to all pairs of weights W is θ_y += Σ_y' W [σ(r - r') - σ(r̂ - r̂')] / (β |Y|)",
         _update,
         "three samplers, five steps, against a recursion in numpy",
-        "derived",
     ),
-    _row(
+    _theorem(
         "dpo.uniform_sampler",
-        "scaling",
         "uniform pairs: error after T steps <= 0.588^T",
         functools.partial(_judge_rate, sampler=0, base=0.588, quadratic=False),
-        _EXACT,
     ),
-    _row(
+    make_row(
         "dpo.uniform_sampler_linear",
-        "separation",
         "uniform pairs are no faster than linear: the error falls by 1 - 4 λ/|Y| a step, λ of a Laplacian",
         _judge_linear,
         "rewards (0, 1/3, 1); from step 5 on, relative to the linearised step",
-        status="derived",
+        kind="separation",
     ),
-    _row(
+    _theorem(
         "dpo.reward_mixture_sampler",
-        "scaling",
         "pairs mixed by the reward: error after T steps <= 0.5^(2^T - 1)",
         functools.partial(_judge_rate, sampler=1, base=0.5, quadratic=True),
-        _EXACT,
     ),
-    _row(
+    _theorem(
         "dpo.policy_mixture_sampler",
-        "scaling",
         "pairs mixed by the policy's own reward: error after T steps <= 0.611^(2^T - 1)",
         functools.partial(_judge_rate, sampler=2, base=0.611, quadratic=True),
-        _EXACT,
+    ),
+    make_row(
+        "dpo.offline_coverage",
+        "offline DPO's gap stays at that of giving the unseen best response the mean reward of the others",
+        _coverage,
+        "5 responses, uniform reference, the data never show the best one; 100,000 pairs, started at π_ref",
+        kind="separation",
     ),
 )
