@@ -149,7 +149,7 @@ def network_of(problem: Problem) -> actors.MLP:
 
 
 def our_trainer(problem: Problem) -> Callable[[int], None]:
-    """Return a function that makes so many updates."""
+    """Return a function that makes a number of updates."""
     states, actions = problem.states, problem.actions
     sides = (Segments(states[0], actions[0]), Segments(states[1], actions[1]))
     oracle = datasets.minibatches(datasets.compare(*sides, problem.prefer_first), problem.batch)

@@ -35,7 +35,7 @@ class Problem(NamedTuple):
 
 
 def load(threads: int) -> Any:
-    """Return torch with so many threads.
+    """Return torch, set to a number of threads.
 
     Raises:
       InputError: if it is not installed; it is no dependency.
@@ -83,7 +83,7 @@ def loss_of(torch: Any, actor: Any, problem: Problem, states: Any, actions: Any,
 
 
 def trainer(torch: Any, problem: Problem) -> Callable[[int], float]:
-    """Return a function that makes so many updates on minibatches and returns the last loss."""
+    """Return a function that makes a number of updates on minibatches and returns the last loss."""
     actor = make_actor(torch, problem)
     optimiser = torch.optim.Adam(actor.parameters(), lr=problem.learning_rate)
     states, actions, labels = (

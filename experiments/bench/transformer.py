@@ -1,6 +1,6 @@
 """``nlhf bench transformer``: sampling and training steps of language models, beside transformers and TRL.
 
-Every case of every side is a process of its own, pinned to so many cores. The processes of a case take turns,
+Every case of every side is a process of its own, pinned to its cores. The processes of a case take turns,
 one repetition each and the others idle; a row holds the fastest repetition of each side. The peers run in
 another Python, which ``NLHF_PEERS`` names; without it our side runs alone.
 
@@ -234,7 +234,7 @@ def _row(
     cores = os.cpu_count() or 1
     busy = None
     if before is not None and after is not None:
-        # our processes are others to this one: at most so many cores were theirs
+        # our workers are other processes too: what they used is taken off
         busy = max(0.0, after - before - used * threads) / (cores * elapsed)
     sides = [
         Side(who[0], who[1], min(times), sorted(times)[len(times) // 2], ends[who].get("peak"))

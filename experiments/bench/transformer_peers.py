@@ -54,7 +54,7 @@ class Pipe:
 
 
 def pin(threads: int) -> None:
-    """Keep this process to so many of its cores; before anything starts threads."""
+    """Keep this process to some of its cores; call it before anything starts threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
@@ -295,5 +295,5 @@ def make_reward_model(torch: Any, transformers: Any) -> Any:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # the folder of this file, whose modules are nobody's business there
+    del sys.path[0]  # the folder of this file, whose modules would hide others
     main()

@@ -1,6 +1,6 @@
 """Figure ``breaking_points``: step size x β, where a method's claim holds, is unknown, or is violated.
 
-Expected: no violation inside the range of a claim. Beyond it the bounds of the extragradient family go on to
+Expected: no violation inside the range of a claim. Beyond it the bounds of the extragradient family still
 hold for a while; they break below the limit of local stability of cyclic games, and sooner with more actions.
 That of self-play breaks at steps of order β. Two actions do not rotate, and need longer steps to break.
 

@@ -5,7 +5,7 @@ Prox), OMWU and, at larger β, online mirror descent fall linearly to the level 
 linearly too, more slowly a query, for its inner steps; all stay below their dashed bounds. Nash-MD with a
 constant step and IPO-MD stall at the biased limits (dotted) that an independent solver predicts; Nash-MD with
 the decreasing step follows a power law. On the unregularised games the averages obey their bounds of order
-1/t (plus η/8 for multiplicative weights), and MPO's last iterate goes on falling.
+1/t (plus η/8 for multiplicative weights), and MPO's last iterate keeps falling.
 
 The distance is KL(Nash ‖ policy) to an equilibrium that was planted or found by Newton's method; x-axes count
 payoff queries.

@@ -2,7 +2,7 @@
 
 Expert rollouts alone hold little to prefer. A segment therefore starts in a state that the expert visited and
 replays its actions in the equations of motion, each replaced with probability ε by a coin flip, with ε drawn
-anew for each segment from [0, ``noise``]. Replayed in the open loop, the expert's own actions fit less and
+for each segment from [0, ``noise``]. Replayed in the open loop, the expert's own actions fit less and
 less as states drift off, so most segments are neither good nor random. Segments in which the pole falls are
 drawn again: comparisons need one length.
 """

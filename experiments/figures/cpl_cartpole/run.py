@@ -113,7 +113,7 @@ def run(config: Config, progress: Announce) -> Result:
     check_seeds(config.seeds, least=2)
     total = len(METHODS) + 2
     own_key, state_key, play_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + config.seeds)
-    # before the work: what cannot be read is said at once
+    # before the work, so that a file that cannot be read is reported at once
     given = None if config.data is None else cartpole_data.read_rollouts(config.data)
     progress("solving the grid", total)
     grid = cartpole_value.solve(config.grid, temperature=config.temperature)

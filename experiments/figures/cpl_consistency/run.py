@@ -4,7 +4,7 @@ Expected: with regret labels the RMSE of log π falls as n^-1/2 and the soft-val
 partial return, and for behaviour cloning, it stops at the distance of another policy: on pairs of actions in
 one state that is the myopic policy exp(r/α), whose loss is nothing at discount 0 and grows with the discount.
 On few data λ < 1 takes mass from unseen actions, the more the smaller λ is, though the value gains little; on
-many it costs a bias that does not go away, where λ = 1 goes on to converge. n comparisons leave SA - n
+many it costs a bias that does not go away, where λ = 1 converges. n comparisons leave SA - n
 directions of log π flat, of which normalisation pins S: with exact labels the policy is found from about
 n = S (A - 1) comparisons on.
 
@@ -174,7 +174,7 @@ def _over_labels(config: Config, mdps: MDP, data: Data, name: str, levels: list[
 
 
 def _conservative(config: Config, mdps: MDP) -> Part:
-    """One action against one of another state: the loser's mass may go where nobody has looked."""
+    """One action against one of another state: the loser's mass may go to actions without data."""
     data = draw(config, mdps, 3, 1)
     few = labelled(data, "regret", FEW)
     levels = [n for n in _levels(config, FEW) if n == config.pairs or np.log2(n) % 2]

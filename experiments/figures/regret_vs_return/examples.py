@@ -114,7 +114,7 @@ def _change(family: Family, table: np.ndarray) -> list[float]:
 
 
 def chain(shift: float) -> MDP:
-    """Five states in a row; one may stay or go on, each step pays -1 + shift, and the end 10 more."""
+    """Five states in a row; one may stay or move, each step pays -1 + shift, and the end 10 more."""
     states = CHAIN + 1
     transition = np.zeros((states, 2, states))
     transition[:, 0] = np.eye(states)
@@ -136,7 +136,7 @@ def risk(lose: float) -> MDP:
 
 
 def delay(discount: float) -> MDP:
-    """One may take 1 and end, or go on for nothing to where 1.6 is."""
+    """One may take 1 and end, or move for nothing to where 1.6 is."""
     transition = np.zeros((3, 2, 3))
     transition[0, 0, 2] = transition[0, 1, 1] = transition[1:, :, 2] = 1
     reward = np.array([[1.0, 0.0], [1.6, 1.6], [0.0, 0.0]])

@@ -24,6 +24,7 @@ from tabular.runner import run as run_method
 from tabular.spaces.finite_class import finite_class
 
 EXPONENT = 1 / 8  # c of the separation: the reference plays the rare arm with probability exp(-c/β)
+STRIDES = 2000  # records of a long run
 GOOD, BAD = 1.0, 0.0  # reward of the rare arm; the other one has 1/2
 
 
@@ -129,6 +130,36 @@ def wasted(gap: np.ndarray, level: float, every: int) -> np.ndarray:
       gap: ``[L, R + 1]``.
     """
     return every * (gap[:, :-1] >= level).sum(-1).astype(float)
+
+
+def rounds_at_gap(
+    make: Callable[[Bandit], Algorithm],
+    inverse_betas: Sequence[int],
+    reward: float,
+    seeds: int,
+    cap: int,
+    level: float,
+    seed: int,
+) -> np.ndarray:
+    """How many of ``cap`` rounds a method spends at a gap of at least ``level`` on a rare arm, ``[S, B]``.
+
+    Args:
+      make: the method, stacked as the bandits are.
+      inverse_betas: 1/β of the columns.
+      reward: of the arm, ``GOOD`` or ``BAD``.
+      seed: root of the keys.
+    """
+    bandits = rare_arm(np.repeat(inverse_betas, seeds), reward)
+    every = max(cap // STRIDES, 1)
+    lane_keys = keys(seed, np.tile(np.arange(seeds), len(inverse_betas)))
+    gap = gaps(make(bandits), bandits, lane_keys, cap, nine_differences(), every=every)
+    return wasted(gap, level, every).reshape(len(inverse_betas), seeds).T
+
+
+def wall_slope(inverse_betas: Sequence[int], rounds: np.ndarray, caps: Sequence[int]) -> float:
+    """Slope of log rounds in 1/β over the points below the cap: what does not happen is not measured."""
+    below = rounds < 0.9 * np.asarray(caps)
+    return slope(np.asarray(inverse_betas, float)[below], np.log(rounds[below]))
 
 
 def series(method: str, x: Any, values: np.ndarray, statistic: Callable[..., Any] = np.mean) -> Curve:

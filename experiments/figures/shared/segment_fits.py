@@ -9,10 +9,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Comparisons, Feedback, Oracle, Policy
-from nlhf.errors import InputError
+from nlhf.base import Algorithm, Comparisons, Policy, PolicySpace
+from nlhf.datasets import given
 from nlhf.replay import latest
 from tabular.many import num_workers
 from tabular.mdps.mdp import MDP
@@ -58,7 +57,7 @@ def in_chunks(function: Callable[..., Any], arguments: tuple, width: int, worker
       arguments: pytrees of arrays ``[N, ...]``.
       width: length of a chunk; the last one is filled up from the start.
       workers: calls at a time. More than 1 is for programs without linear algebra: two calls that solve
-        batches of linear systems wait for each other's threads for ever (jaxlib 0.10 on two cores).
+        batches of linear systems wait for each other's threads without end (jaxlib 0.10 on two cores).
 
     Returns:
       What the function returns, as NumPy arrays ``[N, ...]``.
@@ -76,26 +75,17 @@ def in_chunks(function: Callable[..., Any], arguments: tuple, width: int, worker
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *done)
 
 
+def fit_whole(algorithm: Algorithm, space: PolicySpace, data: Comparisons) -> Policy:
+    """Return the policy after one step from the reference on a whole data set: no chance in it."""
+    state = algorithm.init(space.reference)
+    return algorithm.step(jax.random.key(0), state, given(data), space)[0].policy
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _fits(
     make: Callable, make_space: Callable, hyper: dict[str, Array], mdps: MDP, comparisons: Comparisons
 ) -> Array:
     def one(hyper: dict[str, Array], mdp: MDP, data: Comparisons) -> Policy:
-        algorithm = make(**hyper, replay=latest(data))
-        space = make_space(mdp)
-        oracle = Oracle(Partial(_no_payoff), Partial(_answer, data))
-        state = algorithm.init(space.reference)
-        return algorithm.step(jax.random.key(0), state, oracle, space)[0].policy  # a whole set has no chance
+        return fit_whole(make(**hyper, replay=latest(data)), make_space(mdp), data)
 
     return jax.vmap(one)(hyper, mdps, comparisons)
-
-
-def _answer(data: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
-    del key, policy, opponent
-    return data
-
-
-def _no_payoff(key: Array, policy: Policy) -> Feedback:
-    raise InputError(
-        "a data set of segments has no table of preferences; use a method that learns from duels"
-    )

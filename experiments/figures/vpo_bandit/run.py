@@ -56,7 +56,6 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "slic": ("slic",),
 }
 LEFT = 1 / 16  # gap below which the bad arm counts as left
-STRIDES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,14 +172,14 @@ def run(config: Config, progress: Announce) -> Result:
             panels.append(_panel(problem, beta, {name: part[:, index] for name, part in parts.items()}))
     vpo_rounds = np.concatenate([done[f"the wall, {cap} rounds"] for _, cap in config.walls], 1)
     caps = [cap for betas, cap in config.walls for _ in betas]
-    median = np.median(vpo_rounds, axis=0)
-    below = median < 0.9 * np.asarray(caps)
     xs = np.asarray(everywhere, float)
     wall = [
         exploration.series("vpo", xs, vpo_rounds, np.median),
         exploration.series("xpo", xs, done["XPO at the wall"], np.median),
     ]
-    return Result(config, panels, wall, caps, exploration.slope(xs[below], np.log(median[below])))
+    return Result(
+        config, panels, wall, caps, exploration.wall_slope(everywhere, np.median(vpo_rounds, axis=0), caps)
+    )
 
 
 def _panel(problem: str, beta: float, regrets: dict[str, np.ndarray]) -> Panel:
@@ -265,11 +264,9 @@ def _linear_space(seed: int) -> Callable:
 
 def _wall(config: Config, method: str, inverse_betas: tuple[int, ...], cap: int) -> np.ndarray:
     """Rounds at gap >= 1/16 on the bad arm, ``[S, B]``; more seeds than panels need, as runs are short."""
-    seeds = 8 * config.seeds
-    bandits = exploration.rare_arm(np.repeat(inverse_betas, seeds), BAD)
-    every = max(cap // STRIDES, 1)
-    # XPO for as many comparisons as would settle it at any β
-    methods = _stack(config, method, counts(1, 2), 400, np.ones(len(bandits.beta)), bandits.beta)
-    lane_keys = exploration.keys(config.seed, np.tile(np.arange(seeds), len(inverse_betas)))
-    gap = exploration.gaps(methods, bandits, lane_keys, cap, exploration.nine_differences(), every=every)
-    return exploration.wasted(gap, LEFT, every).reshape(len(inverse_betas), seeds).T
+
+    def make(bandits: Bandit) -> Algorithm:
+        # XPO for as many comparisons as would settle it at any β
+        return _stack(config, method, counts(1, 2), 400, np.ones(len(bandits.beta)), bandits.beta)
+
+    return exploration.rounds_at_gap(make, inverse_betas, BAD, 8 * config.seeds, cap, LEFT, config.seed)

@@ -29,13 +29,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from experiments.figures.shared import exploration
 from experiments.figures.shared.calls import in_turn
 from experiments.figures.shared.curves import Announce, Brief, Curve, announced, check_seeds
+from experiments.figures.shared.segment_fits import fit_whole
 from nlhf import dpo, ipo, logspace, slic, vpo
-from nlhf.base import Algorithm, Array, Comparisons, Oracle
+from nlhf.base import Algorithm, Array, Comparisons
 from nlhf.errors import InputError
 from tabular import bandits as bandit_tools
 from tabular import coverage
@@ -190,7 +190,7 @@ def _lanes(config: Config) -> _Lanes:
 
     for size in config.sizes:
         add(PANELS[0], size, size, reward, log_ref, log_ref)
-    others = (ARMS - 1) // 2  # of the other arms so many are rare in the last panel
+    others = (ARMS - 1) // 2  # how many of the other arms are rare in the last panel
     for rare in config.rare:
         few_best = np.append(rare, np.full(ARMS - 1, (1 - rare) / (ARMS - 1)))
         add(PANELS[1], 1 / rare, config.covered, planted, uniform, np.log(few_best))
@@ -238,22 +238,11 @@ def _stack(config: Config, method: str, lanes: _Lanes) -> Algorithm:
 
 @jax.jit
 def _fit(algorithms: Algorithm, bandits: Bandit, data: Comparisons) -> Array:
-    """One step of each algorithm with an oracle that answers with the data set; the gap of what it fits."""
+    """Fit each algorithm to its data set; the gap of what it fits."""
 
     def one(algorithm: Algorithm, bandit: Bandit, rows: Comparisons) -> Array:
         space = bounded_rewards(1.0, 1, 30, 1e-7)(bandit)
-        oracle = Oracle(Partial(_no_payoff), Partial(_answer, rows))
         # from rewards of 0: an arm without data keeps the lowest reward, which is kind to DPO
-        state, _ = algorithm.step(jax.random.key(0), algorithm.init(space.reference), oracle, space)
-        return bandit_tools.suboptimality(bandit, logspace.normalise(state.policy))
+        return bandit_tools.suboptimality(bandit, logspace.normalise(fit_whole(algorithm, space, rows)))
 
     return jax.vmap(one)(algorithms, bandits, data)
-
-
-def _no_payoff(key: Array, policy: Array) -> Any:
-    raise NotImplementedError("a data set of comparisons has no payoffs")
-
-
-def _answer(rows: Comparisons, key: Array, policy: Array, opponent: Array) -> Comparisons:
-    del key, policy, opponent
-    return rows

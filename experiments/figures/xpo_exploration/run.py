@@ -36,13 +36,14 @@ from experiments.figures.shared.calls import in_threads
 from experiments.figures.shared.curves import Announce, Brief, Curve, announced, bootstrap, check_seeds
 from experiments.figures.shared.exploration import BAD, GOOD
 from nlhf import dpo, vpo, xpo
+from nlhf.base import Algorithm
 from nlhf.errors import InputError
+from tabular.bandits import Bandit
 from tabular.replay import counts
 
 SCALE = 0.6  # α = SCALE β/√T
 FOUND = 1 / 8  # gap below which the instance counts as solved
 QUARTILE = 0.25
-STRIDES = 2000  # records of a long run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,9 +178,6 @@ def run(config: Config, progress: Announce) -> Result:
     done = in_threads(calls, progress)
     walls = np.concatenate([done[f"online DPO for {cap} rounds"] for _, cap in config.walls], 1)
     caps = [cap for betas, cap in config.walls for _ in betas]
-    # what never happens in a quarter of the runs is not measured: only points below the cap enter the slope
-    quartile = np.quantile(walls, QUARTILE, axis=0)
-    below = quartile < 0.9 * np.asarray(caps)
     xs = np.asarray(_wall_betas(config), float)
     lanes = {method: done[name] for method, name in (("xpo", "XPO"), ("dpo", "DPO"), ("vpo", "VPO"))}
     return Result(
@@ -189,7 +187,7 @@ def run(config: Config, progress: Announce) -> Result:
             exploration.series("xpo", xs, _xpo_rounds(config, lanes["xpo"]), _quartile),
         ],
         caps,
-        exploration.slope(xs[below], np.log(quartile[below])),
+        exploration.wall_slope(_wall_betas(config), _quartile(walls, 0), caps),
         _regret(config, lanes),
         _ablation(config, lanes),
         _sweep(config, lanes["xpo"]),
@@ -206,13 +204,12 @@ def _wall_betas(config: Config) -> list[int]:
 
 def _wall(config: Config, inverse_betas: tuple[int, ...], cap: int) -> np.ndarray:
     """Rounds of online DPO at gap >= 1/8 on the good arm, ``[S, B]``."""
-    each = np.repeat(inverse_betas, config.seeds)
-    bandits = exploration.rare_arm(each, GOOD)
-    every = cap // STRIDES
-    method = jax.vmap(lambda beta: dpo(beta, 0.0, counts(1, 2)))(bandits.beta)
-    lane_keys = exploration.keys(config.seed, np.tile(np.arange(config.seeds), len(inverse_betas)))
-    gap = exploration.gaps(method, bandits, lane_keys, cap, exploration.nine_differences(), every=every)
-    return exploration.wasted(gap, FOUND, every).reshape(len(inverse_betas), config.seeds).T
+
+    def make(bandits: Bandit) -> Algorithm:
+        return jax.vmap(lambda beta: dpo(beta, 0.0, counts(1, 2)))(bandits.beta)
+
+    settings = (inverse_betas, GOOD, config.seeds, cap, FOUND, config.seed)
+    return exploration.rounds_at_gap(make, *settings)
 
 
 @dataclasses.dataclass(frozen=True)
