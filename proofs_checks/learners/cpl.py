@@ -19,8 +19,8 @@ from scipy.special import log_softmax
 from nlhf.losses import contrastive, logistic
 from nlhf.segments import Segments
 from proofs_checks.learners.mdp_bank import LENGTH, SIZE, Bank, bank, draw, features, scale, soft, walks
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.games import Game
 from tabular.mdps.mdp import MDP
 from tabular.mdps.segment_space import segment_loss
@@ -255,61 +255,61 @@ def _dpo(effort: Effort) -> Outcome:
     return judged(error(log_ref), "no reference, as CPL has it", wrong, TOLERANCE, **of.shown)
 
 
-_row = functools.partial(make_row, source=f"{PAPER}; proof ours")
+_row = functools.partial(check_of, kind="identity", source=f"{PAPER}; proof ours")
 ENTROPY = "finite MDP, maximum entropy with β > 0, discount below 1"
 CHECKS: tuple[Check, ...] = (
     _row(
         "cpl.advantage_identity",
         "A* = β log π*, Σ_a exp(A*(s, a)/β) = 1, and V* is the value of π*",
-        _advantage,
         ENTROPY,
+        _advantage,
     ),
     _row(
         "cpl.any_policy_is_optimal",
         "for every π, r = β log π has soft optimum π and V* = 0; r + φ(s) - discount E φ(s') too, and V* = φ",
-        _any_policy,
         ENTROPY,
+        _any_policy,
     ),
     _row(
         "cpl.segment_identity",
         "Σ_t<k discount^t β log π*(a_t|s_t) = Σ_t<k discount^t r_t + discount^k V*(s_k) - V*(s_0)",
-        _segments,
         ENTROPY + ", certain moves",
+        _segments,
     ),
     _row(
         "cpl.segment_identity.stochastic",
         "the same along every segment of an MDP whose moves are not certain",
-        _segments_stochastic,
         ENTROPY,
+        _segments_stochastic,
         refuted=True,
     ),
     _row(
         "cpl.identifiability",
         "differences of segments of one length leave of log π only a constant undetermined (which "
         "normalisation fixes)",
-        _identified,
         "segments of length 3, uniform behaviour; rank at a relative 1e-9",
+        _identified,
         kind="lemma",
     ),
     _row(
         "cpl.flat_directions",
         "with n comparisons, the loss at λ = 1 is constant in |S||A| - n directions of the advantage or more",
-        _flat,
         "n = 6, |S||A| = 15",
+        _flat,
         kind="lemma",
     ),
     _row(
         "cpl.conservative.shift",
         "raising both log-likelihoods by c > 0 lowers the loss for every λ < 1, and leaves it at λ = 1",
-        _shift,
         "λ in [0.05, 0.95], c at most what keeps both below 0",
+        _shift,
         kind="lemma",
     ),
     _row(
         "cpl.dpo",
         "on segments of length 1 from one start, with log π/π_ref for log π, the loss at λ = 1 is DPO's",
-        _dpo,
         "any labels in [0, 1]; values and gradients",
+        _dpo,
         source=f"{PAPER}, arXiv:2305.18290; proof ours",
     ),
 )

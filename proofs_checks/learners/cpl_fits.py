@@ -20,8 +20,8 @@ from nlhf.base import Comparisons
 from nlhf.replay import latest
 from nlhf.segments import Segments
 from proofs_checks.learners.labels import learn
-from proofs_checks.learners.outcomes import judged, log_slope, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged, log_slope
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.mdps.families import random_mdp
 from tabular.mdps.mdp import MDP
 from tabular.mdps.metrics import soft_value_gap
@@ -254,40 +254,40 @@ def _unseen(effort: Effort) -> Outcome:
     )
 
 
-_row = functools.partial(make_row, source=f"{PAPER}; proof ours")
+_row = functools.partial(check_of, kind="identity", source=f"{PAPER}; proof ours")
 _run = functools.partial(_row, kind="scaling", status="empirical")
 ENTROPY = "finite MDP, maximum entropy with β > 0; CPL fitted to tolerance, λ = 1"
 CHECKS: tuple[Check, ...] = (
     _row(
         "cpl.consistency",
         "with the probabilities of logistic labels by regret, the minimiser of the loss is π*",
-        _consistent,
         ENTROPY + "; segments of one length that leave only the constant undetermined; from any start",
+        _consistent,
     ),
     _run(
         "cpl.rate",
         "the root mean square error of log π falls as n^-1/2 in the number of comparisons (within 0.1)",
-        _rate,
         ENTROPY + "; labels drawn by regret",
+        _rate,
     ),
     _row(
         "cpl.partial_return.myopic",
         "with labels by partial return on single steps from one state, the minimiser is exp(r/β) normalised",
-        _myopic,
         ENTROPY,
+        _myopic,
     ),
     _run(
         "cpl.partial_return.loses",
         "that policy loses: J(π*) - J(π) >= 1e-3 on every MDP drawn",
-        _loses,
         ENTROPY + "; random rewards, discount 0.9",
+        _loses,
         kind="separation",
     ),
     _run(
         "cpl.conservative.unseen",
         "with few comparisons, the mean mass on actions they do not show falls as λ falls: 1, 3/4, 1/2, 1/4",
-        _unseen,
         "3 comparisons of segments of 3 steps, 12 pairs (s, a); in the states that they show; fits started "
         "at the uniform policy, which matters: so few comparisons leave directions flat",
+        _unseen,
     ),
 )

@@ -20,8 +20,8 @@ from nlhf import dpo
 from nlhf.base import Comparisons, Oracle, Policy
 from nlhf.replay import latest
 from proofs_checks.learners.labels import arms, copies, counted, learn, no_payoff
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.bandits import Bandit, suboptimality
 from tabular.spaces.simplex import simplex
 from tabular.spaces.softmax import softmax_space
@@ -287,46 +287,47 @@ def _coverage(effort: Effort) -> Outcome:
 
 _EXACT = "exact gradients, rewards in [0, 1], η = 1/(β² |Y|), start at π_ref; 2 to 20 responses"
 _theorem = functools.partial(
-    make_row,
+    check_of,
     assumptions=_EXACT,
     source=f"{PAPER}, theorems on exact gradients",
     kind="scaling",
     status="theorem",
 )
 CHECKS: tuple[Check, ...] = (
-    make_row(
+    check_of(
         "dpo.sampler_update",
         "one SGD step of a fit to all pairs of weights W is θ_y += Σ_y' W [σ(r - r') - σ(r̂ - r̂')] / (β |Y|)",
-        _update,
         "three samplers, five steps, against a recursion in numpy",
+        _update,
+        kind="identity",
     ),
     _theorem(
         "dpo.uniform_sampler",
         "uniform pairs: error after T steps <= 0.588^T",
-        functools.partial(_judge_rate, sampler=0, base=0.588, quadratic=False),
+        judge=functools.partial(_judge_rate, sampler=0, base=0.588, quadratic=False),
     ),
-    make_row(
+    check_of(
         "dpo.uniform_sampler_linear",
         "uniform pairs are no faster than linear: the error falls by 1 - 4 λ/|Y| a step, λ of a Laplacian",
-        _judge_linear,
         "rewards (0, 1/3, 1); from step 5 on, relative to the linearised step",
+        _judge_linear,
         kind="separation",
     ),
     _theorem(
         "dpo.reward_mixture_sampler",
         "pairs mixed by the reward: error after T steps <= 0.5^(2^T - 1)",
-        functools.partial(_judge_rate, sampler=1, base=0.5, quadratic=True),
+        judge=functools.partial(_judge_rate, sampler=1, base=0.5, quadratic=True),
     ),
     _theorem(
         "dpo.policy_mixture_sampler",
         "pairs mixed by the policy's own reward: error after T steps <= 0.611^(2^T - 1)",
-        functools.partial(_judge_rate, sampler=2, base=0.611, quadratic=True),
+        judge=functools.partial(_judge_rate, sampler=2, base=0.611, quadratic=True),
     ),
-    make_row(
+    check_of(
         "dpo.offline_coverage",
         "offline DPO's gap stays at that of giving the unseen best response the mean reward of the others",
-        _coverage,
         "5 responses, uniform reference, the data never show the best one; 100,000 pairs, started at π_ref",
+        _coverage,
         kind="separation",
     ),
 )

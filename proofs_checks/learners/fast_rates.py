@@ -24,8 +24,8 @@ from scipy.special import expit, log_softmax
 from nlhf import dpo, kl_ucb, vpo, xpo, xpo_previous
 from nlhf.base import Algorithm
 from proofs_checks.learners.labels import arms, copies, counted, fit_once, gaps, random_arms
-from proofs_checks.learners.outcomes import judged, log_slope, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged, log_slope
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.bandits import Bandit, optimum, suboptimality
 from tabular.replay import counts
 from tabular.runner import Axes
@@ -247,56 +247,57 @@ def _judge_saturation(effort: Effort) -> Outcome:
 
 SETTING = "5 responses, rewards uniform in [0, 1], fits in that class, 16 comparisons a round"
 
-_run = functools.partial(make_row, kind="scaling", status="empirical")
+_run = functools.partial(check_of, kind="scaling", status="empirical")
+_identity = functools.partial(check_of, kind="identity")
 CHECKS: tuple[Check, ...] = (
-    make_row(
+    _identity(
         "bandit.gap_is_variance",
         "J(π*) - J(π_r̂) = Var_{π_ξ}(r̂ - r)/(2β) for some policy π_ξ of a reward between the two",
-        _judge_variance,
         "8 responses, β in [0.1, 2]; containment between the smallest and the largest variance",
-        "derived (the mean value form of arXiv:2411.04625's lemma)",
+        _judge_variance,
+        source="derived (the mean value form of arXiv:2411.04625's lemma)",
     ),
-    make_row(
+    _identity(
         "bandit.gap_is_integral",
         "J(π*) - J(π_r̂) = (1/β) ∫_0^1 s Var_{π_s}(r̂ - r) ds, π_s the optimum of r + s (r̂ - r)",
-        _judge_integral,
         "8 responses, β in [0.1, 2]",
+        _judge_integral,
     ),
     _run(
         "bandit.fast_rate",
         "the policy fitted to n uniform pairs has a gap of order 1/n (exponent within 0.15)",
-        _judge_samples,
         "5 responses, β = 1/2, n from 500 to 32,000; settings ours",
-        "arXiv:2411.04625, abstract",
+        _judge_samples,
+        source="arXiv:2411.04625, abstract",
     ),
     _run(
         "kl_ucb.log_regret",
         "regret of order log T: its gain over [T/4, T] is at most 1.6 times that over [T/16, T/4] (√T: 2)",
-        functools.partial(_judge_growth, name="kl_ucb", slowest=BETAS[-1]),
         f"{SETTING}; β from 0.1 to 2, width 1/2",
-        "arXiv:2502.07460, arXiv:2603.02155, abstracts; with comparisons ours",
+        functools.partial(_judge_growth, name="kl_ucb", slowest=BETAS[-1]),
+        source="arXiv:2502.07460, arXiv:2603.02155, abstracts; with comparisons ours",
     ),
     _run(
         "dpo.greedy_log_regret",
         "greedy, both draws on-policy: the gain over [T/4, T] is at most 1.6 times that over [T/16, T/4]",
-        functools.partial(_judge_growth, name="greedy", slowest=0.5),
         f"{SETTING}; β from 0.5 to 2",
-        "arXiv:2510.24700, abstract; settings ours",
+        functools.partial(_judge_growth, name="greedy", slowest=0.5),
+        source="arXiv:2510.24700, abstract; settings ours",
     ),
     _run(
         "dpo.greedy_constant",
         "greedy, both draws on-policy: its regret at β = 0.1 is at least 10 times that at β = 1",
-        _judge_constant,
         f"{SETTING}; the same bandits",
-        "arXiv:2510.24700, abstract; settings ours",
+        _judge_constant,
+        source="arXiv:2510.24700, abstract; settings ours",
         kind="separation",
     ),
     _run(
         "xpo_previous.saturation",
         "log of the comparisons spent unsolved has slope at most 0.3 in R, XPO's more",
-        _judge_saturation,
         "rewards (R, R - 1/2, 0), π_ref = e^-8 on the first two, β = 1/4, both orders in the class; R >= 3",
-        "arXiv:2502.00666, arXiv:2509.22633, abstracts; the instance is ours",
+        _judge_saturation,
+        source="arXiv:2502.00666, arXiv:2509.22633, abstracts; the instance is ours",
         kind="separation",
     ),
 )

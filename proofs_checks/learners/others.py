@@ -6,6 +6,8 @@ and bandits, their gradients, fits to labels), numpy the other.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,8 @@ from scipy.special import expit, log_softmax
 from nlhf import dpo, logspace
 from nlhf.base import Algorithm
 from proofs_checks.learners.labels import arms, counted, fit_once
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.bandits import Bandit, value
 from tabular.mdps.families import token_tree
 from tabular.mdps.mdp import MDP
@@ -199,50 +201,51 @@ def _judge_ranks(effort: Effort) -> Outcome:
     return judged(apart[0], "the same weights, shuffled", apart[1].min(), 0.01)
 
 
+_identity = functools.partial(check_of, kind="identity")
 CHECKS: tuple[Check, ...] = (
-    make_row(
+    _identity(
         "rto.dense_reward",
         "paying β log π*/π_ref token by token keeps the soft optimum and makes every prefix worth 0",
-        _judge_dense,
         "token trees of depth 3, β in [0.1, 2]",
-        "arXiv:2404.18922; derived",
+        _judge_dense,
+        source="arXiv:2404.18922; derived",
     ),
-    make_row(
+    _identity(
         "p3o.pairwise_gradient",
         "∇E r = ½ E (r - r')(∇log π(y) - ∇log π(y')), y and y' drawn from π",
-        _judge_pairwise,
         "softmax policies of 6 responses",
-        "arXiv:2310.00212; derived",
+        _judge_pairwise,
+        source="arXiv:2310.00212; derived",
     ),
-    make_row(
+    _identity(
         "p3o.shift",
         "the noise of one pair's gradient does not change when a constant is added to the reward",
-        _judge_shift,
         "exact standard deviation, softmax policies of 6 responses",
-        "arXiv:2310.00212; derived",
+        _judge_shift,
+        source="arXiv:2310.00212; derived",
     ),
-    make_row(
+    _identity(
         "refuel.natural_gradient",
         "regressing (1/η) differences of log π/π_t on differences of the futures gives π_t exp(ηQ)/Z",
-        _judge_refuel,
         "every prefix of token trees of depth 3, pairs weighted by π_t",
-        "arXiv:2410.04612; derived",
+        _judge_refuel,
+        source="arXiv:2410.04612; derived",
     ),
-    make_row(
+    check_of(
         "maxmin.worst_group",
         "groups 90 : 10: the policy of pooled labels costs the worst group at least 1/4 against max-min",
-        _judge_groups,
         "rewards (1, 0, 0.7) and (0, 1, 0.7), uniform reference, β in [0.05, 0.5]",
-        "arXiv:2402.08925; derived",
+        _judge_groups,
+        source="arXiv:2402.08925; derived",
         kind="separation",
         status="empirical",
     ),
-    make_row(
+    check_of(
         "zo_rank.direction",
         "the mean of probes weighted by 2 rank - m + 1 points along the gradient: 1 - cosine <= 0.01",
-        _judge_ranks,
         "value of a bandit in 6 logits, m = 8 normal probes",
-        "arXiv:2303.03751; derived",
+        _judge_ranks,
+        source="arXiv:2303.03751; derived",
         kind="noise",
         status="empirical",
     ),

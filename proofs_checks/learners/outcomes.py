@@ -1,28 +1,14 @@
-"""What the rows of this folder are made with: a constructor of rows, one of outcomes, a fitted exponent."""
+"""What the rows of this folder measure with: an outcome of errors by instance, a fitted exponent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
-
-
-def make_row(
-    name: str,
-    statement: str,
-    judge: Callable[[Effort], Outcome],
-    assumptions: str,
-    source: str = "derived",
-    kind: str = "identity",
-    status: str = "derived",
-    refuted: bool = False,
-) -> Check:
-    """A row whose subject is the first part of its name; modules fix what their rows have in common."""
-    return Check(name, name.split(".")[0], kind, source, status, statement, assumptions, judge, refuted)
+from proofs_checks.rows import ROUNDING, Outcome
 
 
 def judged(

@@ -20,8 +20,8 @@ from scipy.special import expit
 
 from nlhf.segments import Segments
 from proofs_checks.learners.mdp_bank import Bank, bank, hard, scale, walks
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.mdps.mdp import MDP, make_mdp, shaped
 from tabular.mdps.segments import Rule, hard_regret, partial_return
 from tabular.mdps.values import hard_values
@@ -274,49 +274,49 @@ def _counterexample(effort: Effort, pairs: Callable[[Effort], list[Pair]]) -> Ou
     )
 
 
-_row = functools.partial(make_row, source=PAPER)
+_row = functools.partial(check_of, kind="identity", source=PAPER)
 PLAIN = "finite MDP, β = 0"
 SAME = "equal preferences by partial return on all pairs of segments imply equal optimal actions"
 CHECKS: tuple[Check, ...] = (
     _row(
         "regret_model.end_state",
         "V*(s_0) - Σ_t<k discount^t r_t - discount^k V*(s_k) = -Σ_t discount^t A*(s_t, a_t) >= 0",
-        _end_state,
         PLAIN + ", certain moves",
+        _end_state,
     ),
     _row(
         "regret_model.end_state.stochastic",
         "the same along every segment of an MDP whose moves are not certain",
-        _end_state_stochastic,
         PLAIN,
+        _end_state_stochastic,
         refuted=True,
     ),
     _row(
         "regret_model.optimal_set",
         "the steps that a sure judge by regret ranks first are exactly the optimal (s, a), ties included",
-        _optimal_set,
         PLAIN + ", segments of one step",
+        _optimal_set,
         kind="lemma",
     ),
     _row(
         "regret_model.only_the_order",
         "any A' = -g(-A*), g increasing, g(0) = 0, and any V' belong to a reward with that order and optimum",
-        _not_the_reward,
         PLAIN + ", segments of one step; g(x) = x³ + 0.3 x",
+        _not_the_reward,
         kind="lemma",
     ),
     _row(
         "regret_model.logistic_identifies_advantage",
         "the log-odds of a segment without regret against a step (s, a) are -A*(s, a)",
-        _logistic,
         PLAIN + ", logistic labels by regret",
+        _logistic,
     ),
     *(
         _row(
             f"regret_model.partial_return.{name}",
             SAME,
-            functools.partial(_counterexample, pairs=pairs),
             assumptions,
+            functools.partial(_counterexample, pairs=pairs),
             kind="separation",
             refuted=True,
         )

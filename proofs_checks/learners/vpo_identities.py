@@ -27,8 +27,8 @@ from nlhf import vpo
 from nlhf.base import Algorithm, Calibration, Comparisons
 from nlhf.losses import logistic
 from proofs_checks.learners.labels import Data, draw, fit_once
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.bandits import Bandit, optimal_value, optimum
 from tabular.replay import counts
 from tabular.spaces.simplex import log_ratio_loss, simplex
@@ -228,40 +228,42 @@ def _judge_unseen(effort: Effort) -> Outcome:
 
 
 ANY = "random contextual bandits, β in [0.1, 2], α in [1/2, 8], any calibration policy"
-identity = functools.partial(make_row, assumptions=ANY, source="arXiv:2405.19320 at second hand; derived")
+identity = functools.partial(
+    check_of, kind="identity", assumptions=ANY, source="arXiv:2405.19320 at second hand; derived"
+)
 CHECKS: tuple[Check, ...] = (
     identity(
         "vpo.online_form",
         "calibrated r: ℓ(r) - αJ*(r) = Σ logistic(π_r) + αβ E_cal[log π_r/π_ref]",
-        functools.partial(_judge_form, sign=1.0),
+        judge=functools.partial(_judge_form, sign=1.0),
     ),
     identity(
         "vpo.offline_form",
         "calibrated r: ℓ(r) + αJ*(r) = Σ logistic(π_r) - αβ E_cal[log π_r/π_ref]",
-        functools.partial(_judge_form, sign=-1.0),
+        judge=functools.partial(_judge_form, sign=-1.0),
     ),
-    identity("vpo.value_gradient", "∂J*/∂r(x, y) = ρ(x) π_r(y|x)", _judge_gradient),
+    identity("vpo.value_gradient", "∂J*/∂r(x, y) = ρ(x) π_r(y|x)", judge=_judge_gradient),
     identity(
         "vpo.uncalibrated_is_unbounded",
         "without calibration ℓ(r + c) - αJ*(r + c) = ℓ(r) - αJ*(r) - αc for every constant c",
-        _judge_shift,
+        judge=_judge_shift,
     ),
     identity(
         "vpo.uncalibrated_is_vacuous",
         "r = β log π/π_ref, the uncalibrated reward of a policy, has J*(r) = 0 for every π",
-        _judge_gauge,
+        judge=_judge_gauge,
     ),
     identity(
         "vpo.offline_solvers_agree",
         "offline VPO's policy is that of the reward minimising ℓ(r) + αJ*(r)",
-        _judge_solvers,
+        judge=_judge_solvers,
         assumptions="library's fit to 1e-10 in the gradient, SciPy's trust region in reward space",
     ),
-    identity("vpo.offline_is_convex", "ℓ(r) + αJ*(r) is convex in r", _judge_convex),
+    identity("vpo.offline_is_convex", "ℓ(r) + αJ*(r) is convex in r", judge=_judge_convex),
     identity(
         "vpo.calibration_keeps_unseen",
         "offline: αρ(x)(π - cal)(y|x) = Σ_{y won}(1 - σ) - Σ_{y lost}(1 - σ), 0 where y was never compared",
-        _judge_unseen,
+        judge=_judge_unseen,
         assumptions="stationary point in the simplex; the reference does not enter",
         source="derived",
     ),

@@ -131,25 +131,25 @@ CHECKS: tuple[Check, ...] = (
     identity(
         "vpo.no_first_push",
         "cal = π_ref: the bonus has gradient 0 at π_ref, and J*(r) >= 0 = J*(0) for calibrated r",
-        _judge_start,
+        judge=_judge_start,
     ),
     identity(
         "vpo.never_compared_is_unbounded",
         "online: along the reward of a never-compared y the objective falls at rate αρ(x)(1 - cal(y|x))",
-        _judge_unbounded,
+        judge=_judge_unbounded,
         source="derived",
     ),
     identity(
         "vpo.bounded_class",
         "online, a response in no comparison: rewards fitted in a class bounded by R have span at most R",
-        _judge_bounded,
+        judge=_judge_bounded,
         assumptions="R = 4; the simplex has no minimum there",
         source="derived",
     ),
     identity(
         "vpo.online_choice",
         "online runs choose argmin_r ℓ(r) - αJ*(r) over the calibrated class",
-        _judge_choice,
+        judge=_judge_choice,
         assumptions="3 responses, rewards on a grid of 64, 60 comparisons, α in [1, 10]",
     ),
 )

@@ -18,9 +18,9 @@ from scipy.special import expit, log_expit
 from nlhf import vpo, xpo
 from nlhf.base import Algorithm
 from proofs_checks.learners.labels import copies, counted, fit_once, gaps, random_arms
-from proofs_checks.learners.outcomes import judged, log_slope, make_row
+from proofs_checks.learners.outcomes import judged, log_slope
 from proofs_checks.learners.rare import BAD, SPACE, grid, rare, wait
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.bandits import Bandit, suboptimality
 from tabular.replay import counts
 from tabular.runner import Axes
@@ -224,33 +224,33 @@ def _judge_offline_better(effort: Effort) -> Outcome:
 
 
 _row = functools.partial(
-    make_row, source="arXiv:2405.19320 at second hand; settings ours", kind="scaling", status="empirical"
+    check_of, source="arXiv:2405.19320 at second hand; settings ours", kind="scaling", status="empirical"
 )
 CHECKS: tuple[Check, ...] = (
     _row(
         "vpo.regret_exponent",
         "cumulative regret grows over [T/4, T] with an exponent of at most 0.6",
-        _judge_online,
         "10 responses, β = 1, α = 1, 5 comparisons a round; greedy fits share it: it is the KL term's",
+        _judge_online,
     ),
     _row(
         "vpo.sampler_not_bonus",
         "β = 0.1: the second draw from the reference leaves at most 0.7 of the regret of on-policy pairs",
-        _judge_sampler,
         "10 responses, greedy fits; the bonus (α = 1) on its own does not",
+        _judge_sampler,
         kind="separation",
     ),
     _row(
         "vpo.wall",
         "both draws on-policy: log of the median time to a gap of 1/16 has slope 7/8 (within 10 %) in 1/β",
-        _judge_wall,
         "bad rare response, rewards (0, 1/2), π_ref = exp(-1/(8β)), α = 1, 1/β from 6 to 16; exact jumps",
+        _judge_wall,
     ),
     _row(
         "vpo.wall_law",
         "VPO's runs have the hitting times of the exact jumps (distance below the 0.1 % critical value)",
-        _judge_same_law,
         "as vpo.wall, 1/β from 6 to 8",
+        _judge_same_law,
         kind="separation",
         status="derived",
         source="derived",
@@ -258,14 +258,14 @@ CHECKS: tuple[Check, ...] = (
     _row(
         "vpo.offline_rate",
         "offline, α = -√N: the mean gap falls at least as fast as N^-0.45",
-        _judge_offline_rate,
         "10 responses, β = 0.1, pairs from the reference, which covers poorly; N from 200 to 12,800",
+        _judge_offline_rate,
     ),
     _row(
         "vpo.offline_better",
         "offline, α = -√N: the mean gap is at most that of maximum likelihood for N from 50 to 3,200",
-        _judge_offline_better,
         "as vpo.offline_rate; at 12,800 the two are level",
+        _judge_offline_better,
         kind="separation",
     ),
 )

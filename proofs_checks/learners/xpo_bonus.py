@@ -21,9 +21,9 @@ from nlhf import losses
 from nlhf.base import Calibration
 from nlhf.replay import no_comparisons
 from proofs_checks.learners.labels import arms
-from proofs_checks.learners.outcomes import judged, make_row
+from proofs_checks.learners.outcomes import judged
 from proofs_checks.learners.xpo_identities import BETAS, LIMIT
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.bandits import Bandit, optimal_value, optimum, suboptimality
 from tabular.spaces.bounded import bounded_rewards
 from tabular.spaces.simplex import log_ratio_loss
@@ -252,46 +252,47 @@ def _saturation(effort: Effort) -> Outcome:
     )
 
 
+_identity = functools.partial(check_of, kind="identity")
 CHECKS: tuple[Check, ...] = (
-    make_row(
+    _identity(
         "bandit.gap",
         "J(π*) - J(π) = β E_ρ KL(π‖π*)",
-        _gap,
         "3 contexts, 8 actions",
-        "arXiv:2405.21046, appendix",
+        _gap,
+        source="arXiv:2405.21046, appendix",
         status="theorem",
     ),
-    make_row(
+    _identity(
         "xpo.regret_decomposition",
         "J(π*) - J(π) = E_ν[β log π - β log π*] + E_π[β log π/π_ref - r] - E_ν[β log π/π_ref - r]",
-        _decomposition,
         "any π and ν; 3 contexts, 8 actions",
-        "arXiv:2405.21046, Lemma 3.1",
+        _decomposition,
+        source="arXiv:2405.21046, Lemma 3.1",
         status="theorem",
     ),
-    make_row(
+    _identity(
         "xpo.bonus_forward_kl",
         "the bonus in the mean is E_ref[log π/π_ref] = -KL(π_ref‖π): it moves away from the reference",
-        _forward_kl,
         "one context; π_ref and π random, of full support",
+        _forward_kl,
     ),
-    make_row(
+    _identity(
         "xpo.bonus_stationary",
         "at π_ref the bonus in the mean has zero gradient and no direction of growth, so it starts no motion",
-        _stationary,
         "in logits; the norm of the gradient and the largest eigenvalue of the Hessian",
+        _stationary,
     ),
-    make_row(
+    _identity(
         "xpo.first_pick",
         "before data, optimism over [0, 1]^A picks the set of reference mass p with the largest "
         "β log(1 + p(e^(1/β) - 1)) - p, whose maximum is at p = β - 1/(e^(1/β) - 1): not the rarest response",
-        _first_pick,
         "4 responses, β in [0.05, 0.5]",
+        _first_pick,
     ),
-    make_row(
+    _identity(
         "xpo.reference_saturation",
         "what a comparison with a response R below tells about two good ones falls like exp(-R)",
-        _saturation,
         "R from 6 to 12; |slope + 1| of the log of the Fisher information",
+        _saturation,
     ),
 )

@@ -20,9 +20,9 @@ from nlhf.base import Algorithm
 from nlhf.learning import init, learner
 from proofs_checks.learners import rare
 from proofs_checks.learners.labels import arms, copies, gaps
-from proofs_checks.learners.outcomes import judged, log_slope, make_row
+from proofs_checks.learners.outcomes import judged, log_slope
 from proofs_checks.learners.xpo_lemmas import PAPER, rare_log_ref
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.replay import counts
 from tabular.spaces.finite_class import finite_class
 
@@ -143,20 +143,20 @@ def _bound(effort: Effort) -> Outcome:
     )
 
 
-_row = functools.partial(make_row, kind="scaling", status="empirical")
+_row = functools.partial(check_of, kind="scaling", status="empirical")
 CHECKS: tuple[Check, ...] = (
     _row(
         "xpo.small_class_exponent",
         "with α proportional to β √(log T/T) XPO's mean regret falls like T^-c, c >= 0.4",
-        _exponent,
         "random bandits of 3 responses, 125 policies, β = 1/4, the theorem's α",
-        f"{PAPER}, Theorem 3.1 (there 1/2 up to logarithms)",
+        _exponent,
+        source=f"{PAPER}, Theorem 3.1 (there 1/2 up to logarithms)",
     ),
     _row(
         "xpo.regret_bound",
         "XPO's mean regret <= c (V_max + R_max) e^(2 R_max) √(C_cov log(|Π| T/δ) log² T / T), c = 1/64",
-        _bound,
         "those bandits, and the rare responses at 1/β in (60, 200, 800), the worse of the two; δ = 0.1",
-        f"{PAPER}, Theorem 3.1, with a constant of ours",
+        _bound,
+        source=f"{PAPER}, Theorem 3.1, with a constant of ours",
     ),
 )

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 from tabular.mdps.families import layered, token_tree
 from tabular.mdps.mdp import MDP
 from tabular.mdps.values import soft_values
@@ -214,39 +214,40 @@ def _general_value(effort: Effort) -> Outcome:
 
 
 _theorem = functools.partial(
-    make_row, source="arXiv:2405.21046, Lemma C.4 and equation (7)", status="theorem"
+    check_of, kind="identity", source="arXiv:2405.21046, Lemma C.4 and equation (7)", status="theorem"
 )
+_identity = functools.partial(check_of, kind="identity")
 CHECKS: tuple[Check, ...] = (
     _theorem(
         "xpo.implicit_value",
         "β log π*/π_ref(τ) = r(τ) - V*(s1) for every trajectory",
-        functools.partial(_implicit_value, family="layered"),
         "moves are certain; 10 states a layer, 4 layers, 3 actions",
+        functools.partial(_implicit_value, family="layered"),
     ),
     _theorem(
         "xpo.implicit_value_tree",
         "token by token, β log π*/π_ref(y) = r(y) - V*, whatever the reward of whole responses",
-        functools.partial(_implicit_value, family="tree"),
         "4 tokens out of 3, one independent reward a response",
+        functools.partial(_implicit_value, family="tree"),
     ),
-    make_row(
+    _identity(
         "xpo.implicit_value_stochastic",
         "β log π*/π_ref(τ) = r(τ) - V*(s1) whether or not moves are certain",
-        _stochastic,
         "the violation of the process that violates it least is shown",
+        _stochastic,
         refuted=True,
     ),
-    make_row(
+    _identity(
         "xpo.implicit_value_martingale",
         "β log π*/π_ref(τ) = r(τ) - V*(s1) + Σ_h (E[V*(s')] - V*(s'))",
-        _martingale,
         "uncertain moves, layered processes and token trees",
+        _martingale,
     ),
     _theorem(
         "xpo.general_value",
         "β log π_f/π_ref(τ) = r(τ) - V_f(s1) + Σ_h (f - T_β f) for any f, π_f proportional to π_ref exp(f/β)",
-        _general_value,
         "moves are certain",
+        _general_value,
         source="arXiv:2405.21046, Lemma C.3",
     ),
 )

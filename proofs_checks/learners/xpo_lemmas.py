@@ -11,8 +11,8 @@ from scipy.optimize import linprog
 from scipy.special import log_softmax
 
 from proofs_checks.learners.labels import arms
-from proofs_checks.learners.outcomes import judged, make_row
-from proofs_checks.rows import ROUNDING, Check, Effort, Outcome
+from proofs_checks.learners.outcomes import judged
+from proofs_checks.rows import ROUNDING, Check, Effort, Outcome, check_of
 from tabular.bandits import suboptimality
 from tabular.coverage import concentrability, coverability
 
@@ -183,51 +183,51 @@ def _constants(effort: Effort) -> Outcome:
     return judged(worst(RARE), "c = 1/16", worst(RARE / 2), 1 + ROUNDING, beta=beta)
 
 
-_lemma = functools.partial(make_row, kind="lemma")
+_lemma = functools.partial(check_of, kind="lemma")
 CHECKS: tuple[Check, ...] = (
     _lemma(
         "xpo.coverability",
         "one context: inf_μ sup_{π, a} π(a)/μ(a) = Σ_a max_π π(a)",
-        _coverability,
         "against a linear program; 6 policies, 8 actions",
+        _coverability,
     ),
     _lemma(
         "xpo.exploration_coefficient",
         "SEC <= C_cov (1 + log(1 + T))",
-        _coefficient,
         "draws against the reference; 60 policies, the worst of them at every step, T = 4000",
-        f"{PAPER}, Lemma C.1 with a constant of ours",
+        _coefficient,
+        source=f"{PAPER}, Lemma C.1 with a constant of ours",
         status="empirical",
     ),
     _lemma(
         "xpo.sigmoid_lemma",
         "|x - y| <= 8 (X + Y) exp(2Y) |σ(x) - σ(y)| for |x| <= X, |y| <= Y",
-        _sigmoid,
         "Y >= 1, that is R_max >= 1",
-        f"{PAPER}, proof of Theorem 3.1",
+        _sigmoid,
+        source=f"{PAPER}, proof of Theorem 3.1",
         status="theorem",
     ),
     _lemma(
         "xpo.sigmoid_lemma_sharp",
         "|x - y| <= 4 (X + Y) exp(Y) |σ(x) - σ(y)|: half the exponent of the published lemma",
-        _sigmoid_sharp,
         "|x| <= X, |y| <= Y, Y >= 1",
+        _sigmoid_sharp,
     ),
     _lemma(
         "xpo.hellinger_lemma",
         "(p - q)² <= (√p - √q)² + (√(1-p) - √(1-q))²",
-        _hellinger,
         "p, q in [0, 1]",
-        f"{PAPER}, proof of Theorem 3.1",
+        _hellinger,
+        source=f"{PAPER}, proof of Theorem 3.1",
         status="theorem",
     ),
     _lemma(
         "dpo.separation_constants",
         "rewards (1, 1/2), π_ref(a) = exp(-1/(8β)): gap(π_ref) >= 1/8, and with probability >= 1/4 none of "
         "the draws of exp(1/(8β))/2 rounds of two is a",
-        _constants,
         "β in (0, 1/(8 log 2)]",
-        f"{PAPER}, Proposition 2.1",
+        _constants,
+        source=f"{PAPER}, Proposition 2.1",
         status="theorem",
     ),
 )

@@ -14,10 +14,10 @@ from scipy.special import expit
 from scipy.stats import ks_2samp
 
 from proofs_checks.learners import rare
-from proofs_checks.learners.outcomes import judged, make_row
+from proofs_checks.learners.outcomes import judged
 from proofs_checks.learners.rare import SOLVED, WAITING, dpo_runs, hitting, jump, regret_runs, xpo_runs
 from proofs_checks.learners.xpo_lemmas import PAPER, RARE
-from proofs_checks.rows import Check, Effort, Outcome
+from proofs_checks.rows import Check, Effort, Outcome, check_of
 
 PROPOSITION = f"{PAPER}, Proposition 2.1"
 CAP = 1e12  # simulated hitting times end here
@@ -233,83 +233,83 @@ def _ablation_parts(effort: Effort) -> Outcome:
     return judged((solved != predicted).sum(), control, wrong, 0.0, instances=8)
 
 
-_row = functools.partial(make_row, source="measured here", kind="separation", status="empirical")
+_row = functools.partial(check_of, source="measured here", kind="separation", status="empirical")
 _GOOD = "rewards (1, 1/2), π_ref(a) = exp(-1/(8β)), 1/β from 24 to 96"
 _BOTH = "rewards (1, 1/2) and (0, 1/2), π_ref(a) = exp(-1/(8β)), nine policies"
 CHECKS: tuple[Check, ...] = (
     _row(
         "dpo.hitting_time_exponent",
         "the log of online DPO's hitting time of a gap below 1/8 grows in 1/β with slope 1/8, within a tenth",
-        _exponent,
         f"{_GOOD}; 25 % quantile, simulated exactly, for two policies and for nine",
+        _exponent,
         source=PROPOSITION,
         status="derived",
     ),
     _row(
         "dpo.survival",
         "with probability at least 1/4 no iterate of the first exp(1/(8β))/2 has a gap below 1/8",
-        _survival,
         f"{_GOOD}; simulated exactly, ties to the reference",
+        _survival,
         source=PROPOSITION,
         status="theorem",
     ),
     _row(
         "dpo.simulation",
         "hitting times of the library's online DPO have the distribution of the exact simulation",
-        _agreement,
         "Kolmogorov-Smirnov distance over its quantile of 1e-4; 200 runs a β",
+        _agreement,
         source="derived",
         status="derived",
     ),
     _row(
         "dpo.frozen_share",
         "online DPO never finds the better response with probability 1 - σ(1/2): the first label decides",
-        _frozen,
         "nine policies, 1/β from 24 to 40, 1,600 comparisons; within four standard errors",
+        _frozen,
         source="derived",
         status="derived",
     ),
     _row(
         "xpo.regret_exponent",
         "XPO's mean regret falls like T^-c, c >= 0.4, at every β",
-        _regret_exponent,
         f"{_BOTH}, α = 0.6 β/√T, 1/β in (60, 200, 800)",
+        _regret_exponent,
         source=f"{PAPER}, Theorem 3.1 (there 1/2 up to logarithms)",
         kind="scaling",
     ),
     _row(
         "xpo.regret_free_of_beta",
         "XPO's mean regret is the same at every β, within a factor of 1.5",
-        _regret_levels,
         f"{_BOTH}, α = 0.6 β/√T, 1/β in (60, 200, 800), common draws",
+        _regret_levels,
         source=f"{PAPER}, Theorem 3.1",
         kind="scaling",
     ),
     _row(
         "xpo.flipped_sign",
         "with the sign of the optimism flipped no seed ever finds the better response",
-        _flipped,
         "rewards (1, 1/2), 1/β = 100, |α| = 0.03 β, 1,600 comparisons; share of the seeds that do",
+        _flipped,
     ),
     _row(
         "xpo.optimism_sweep",
         "the best optimism lies inside: a tenth and ten times of it cost at least half as much again",
-        _sweep,
         f"{_BOTH}, 1/β = 200, α/β from 1e-3 to 1e-1, 1,600 comparisons",
+        _sweep,
         kind="scaling",
     ),
     _row(
         "xpo.ablation",
         "draws of the reference and the bonus together solve the good and the bad rare response; either "
         "alone, or neither, does not",
-        _ablation,
         f"{_BOTH}, 1/β = 60, 400 comparisons; median gap of the last 50 over 1/8, the worse instance",
+        _ablation,
     ),
     _row(
         "xpo.ablation_parts",
         "the bonus alone decides whether the good response is found; the bad one is kept only with on-policy "
         "pairs and a bonus together",
-        _ablation_parts,
         f"{_BOTH}, 1/β = 60, 400 comparisons; cells of eight that differ",
+        _ablation_parts,
     ),
 )
