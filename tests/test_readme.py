@@ -34,7 +34,7 @@ def proves(space):
 
 
 def trains(space):
-    leaves = jax.tree.leaves(space["state"].policy)
+    leaves = jax.tree.leaves(space["ended"].policy)
     assert len(leaves) > 20
     assert all(np.isfinite(leaf).all() for leaf in leaves)
     won = (np.asarray(space["answers"]) == 0).all(-1).mean()

@@ -20,7 +20,7 @@ The first program trains a tiny model to write what a judge prefers, the token 0
 >>> bool((answers == 0).mean() > 0.8)  # 1/3 before
 True
 
-``train`` makes such a run from a data set of prompts, with checkpoints and a log.
+With ``folder=...`` a run keeps checkpoints and a log there, and the same call resumes it.
 
 Names load on first use, so that a command line can answer before JAX is imported.
 """
