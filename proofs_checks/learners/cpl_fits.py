@@ -41,7 +41,7 @@ class Problem(NamedTuple):
     Attributes:
       mdp: S + 1 states, the last one terminal.
       first: ``[N, 300, 3]`` segments.
-      second: likewise.
+      second: ``[N, 300, 3]``.
       regret: ``[N, 300]`` log-odds of the label by regret.
       returns: ``[N, 300]`` by partial return.
       weight: ``[N, 300]``.

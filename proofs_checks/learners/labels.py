@@ -66,10 +66,8 @@ def gaps(
       bandit: N bandits.
       keys: ``[N]``.
       num_steps: rounds.
-      make_space: as in ``tabular.runner.run``.
+      make_space: as in ``tabular.runner.run``, like ``axes`` and ``start``.
       num_pairs: comparisons a round.
-      axes: likewise.
-      start: likewise.
     """
     trace = run(
         method,

@@ -1,4 +1,4 @@
-"""One line each of methods near by: what their update equals, or what their construction cannot do.
+"""Rows about related methods: what the update of each equals, or what its construction cannot do.
 
 None of them is an algorithm of the library; the library gives one side (exact values of decision processes
 and bandits, their gradients, fits to labels), numpy the other.

@@ -141,7 +141,7 @@ SCALES = np.array([1e-3, 3e-3, 1e-2, 3e-2, 1e-1])  # α/β of the sweep
 OPTIMISM = 0.6  # times β/√T: ours, the theorem's up to its constant
 FIXED = 0.03  # α/β where no horizon is meant
 ABLATION = (60.0, 400)  # 1/β and comparisons of the ablation
-SIGN = (100.0, 1600)  # likewise of the flipped sign
+SIGN = (100.0, 1600)  # 1/β and comparisons of the flipped sign
 
 
 class Batch:

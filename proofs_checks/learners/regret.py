@@ -205,7 +205,7 @@ def counterexamples(pairs: Sequence[Pair], rule: Rule) -> float:
 
 
 def _corridor(step_reward: float) -> MDP:
-    """Four places in a row: stay or go on; 10 more for reaching the end. Over after 15 steps, by layers."""
+    """Four places in a row: stay or move on; 10 more for reaching the end. It ends after 15 steps."""
     places, horizon = 4, 15
     last = places * horizon
     transition = np.zeros((last + 1, 2, last + 1))

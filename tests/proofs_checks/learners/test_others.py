@@ -1,4 +1,4 @@
-"""The rows about methods near by."""
+"""The rows about related methods."""
 
 import numpy as np
 import pytest
