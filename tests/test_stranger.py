@@ -116,3 +116,13 @@ def test_convergence(folder):
         rows = [line.split("|") for line in table if f"| {label} |" in line]
         assert len(rows) == 12  # six games, two betas
         assert f">{label}<" in (folder / "figure/convergence.svg").read_text()
+
+
+@pytest.mark.slow
+@EACH
+def test_contract(place):
+    suite = pytest.importorskip("nlhf.testing").contract(place)
+    checks = [name for name in dir(suite) if name.startswith("test_")]
+    assert len(checks) > 10
+    for name in checks:
+        getattr(suite(), name)()
