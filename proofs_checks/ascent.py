@@ -145,7 +145,6 @@ def ascend(
       subject: what the searches are about.
       num_ascents: gradient steps.
       key: random key of the first candidates.
-      problem: the batch.
       given: ``[N]`` booleans, and candidates to begin at where they are True.
     """
     first = jax.vmap(functools.partial(_first, subject.num_actions))(

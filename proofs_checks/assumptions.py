@@ -93,7 +93,6 @@ def check_arguments(claim: Any, algorithm: Any, games: Any) -> None:
 
     Args:
       claim: as in ``proofs_checks.check``.
-      algorithm: likewise.
       games: a list, or ``"bank"``.
 
     Raises:

@@ -250,7 +250,6 @@ def ratios_of(claim: Claim, part: Measured, values: np.ndarray) -> tuple[np.ndar
 
     Args:
       claim: one of the claims of the batch's method.
-      part: the batch.
       values: ``[N, R]`` what was measured.
     """
     columns = Constants(*(np.asarray(entry)[:, None] for entry in part.constants))

@@ -65,7 +65,6 @@ def build(key: Array, count: int, sizes: tuple[int, ...], betas: tuple[float, fl
     """Draw a bank.
 
     Args:
-      key: random key.
       count: N.
       sizes: numbers of actions, taken in turn; all are padded to the largest.
       betas: smallest and largest KL coefficient.
@@ -123,7 +122,6 @@ def describe(bank: Bank, row: int, most: int = 8) -> dict[str, Any]:
     """Return one instance as JSON values: what it is, and its arrays where it has at most ``most`` actions.
 
     Args:
-      bank: the bank.
       row: which instance.
       most: largest number of actions whose arrays are given.
     """

@@ -136,17 +136,8 @@ def judge(check: Check, effort: Effort) -> dict[str, Any]:
 
 def describe(check: Check) -> dict[str, Any]:
     """Return what a row says before it is judged, as JSON values."""
-    return {
-        "name": check.name,
-        "subject": check.subject,
-        "kind": check.kind,
-        "status": check.status,
-        "statement": check.statement,
-        "assumptions": check.assumptions,
-        "source": check.source,
-        "refuted": check.refuted,
-        "reason": check.reason,
-    }
+    fields = ("name", "subject", "kind", "status", "statement", "assumptions", "source", "refuted", "reason")
+    return {field: getattr(check, field) for field in fields}
 
 
 def to_json(row: Row) -> dict[str, Any]:

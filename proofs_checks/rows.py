@@ -131,7 +131,6 @@ def outcome_of(
       wrong: ``[N]`` of the wrong version.
       witness: ``witness(index)`` describes the instance with the largest error.
       limit: as in ``Outcome``.
-      detail: likewise.
     """
     index = int(np.argmax(errors))
     return Outcome(

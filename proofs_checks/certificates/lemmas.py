@@ -146,13 +146,13 @@ def _near(instance: Instance, move: np.ndarray) -> Drawn:
 
 def _check(
     name: str,
-    kind: str,
     statement: str,
     assumptions: str,
     source: str,
     right: Ratio,
     wrong: Ratio,
     control: str,
+    kind: str = "lemma",
     subject: str = "game",
 ) -> Check:
     limits = f"{assumptions}; A <= 5, in ball arithmetic, limit 1 without allowance"
@@ -163,7 +163,6 @@ def _check(
 CHECKS: tuple[Check, ...] = (
     _check(
         "certificate.pinsker",
-        "lemma",
         "|p - q|_1² <= 2 KL(p‖q)",
         "p, q with full support",
         "Pinsker's inequality",
@@ -173,7 +172,6 @@ CHECKS: tuple[Check, ...] = (
     ),
     _check(
         "certificate.smoothness",
-        "lemma",
         "|<u - v, A (p - q)>| <= |u - v|_1 |p - q|_1 / 2",
         "entries of A in [-1/2, 1/2]",
         "Hölder's inequality",
@@ -183,7 +181,6 @@ CHECKS: tuple[Check, ...] = (
     ),
     _check(
         "certificate.kl_to_reference",
-        "lemma",
         "KL(π*‖π_ref) <= 1/(2β)",
         "π* the regularised Nash policy, β > 0",
         "derived: π* is a best response to itself, and its payoff is at most 1/2",
@@ -193,40 +190,37 @@ CHECKS: tuple[Check, ...] = (
     ),
     _check(
         "certificate.three_point",
-        "identity",
         "F(π+) - F(u) = (1 + gβ) KL(u‖π+), F(u) = g <u, A q> - gβ KL(u‖π_ref) - KL(u‖π)",
         "π+ the composite step from π against q; within 2^-256 of the sum of the terms",
         "derived: the objective of a step is relatively strongly concave, with equality",
         _three_point,
         functools.partial(_three_point, weighted=False),
         "without the weight 1 + gβ",
-        "proximal_point",
+        kind="identity",
+        subject="proximal_point",
     ),
     _check(
         "certificate.mirror_descent_contraction",
-        "lemma",
         "KL(π*‖π+) <= KL(π*‖π) / (1 + gβ)",
         "one composite step against π itself, at the end g = 4β of its range",
         "derived: three-point identity, smoothness 1/2 and Pinsker",
         _mirror_descent,
         functools.partial(_mirror_descent, multiple=64),
         "at sixteen times the step",
-        "online_mirror_descent",
+        subject="online_mirror_descent",
     ),
     _check(
         "certificate.extragradient_contraction",
-        "lemma",
         "KL(π*‖π+) <= KL(π*‖π) / (1 + gβ)",
         "half step from π against π, full step from π against the half, at g = 2β + 2√(1 + β²)",
         "derived: two three-point identities, smoothness 1/2 and Pinsker",
         _extragradient,
         functools.partial(_extragradient, centre="half"),
         "the full step made from the half step's policy",
-        "nash_mirror_prox",
+        subject="nash_mirror_prox",
     ),
     _check(
         "certificate.best_response_contraction",
-        "lemma",
         "span(log BR(p) - log BR(q)) <= span(log p - log q) / (2β)",
         "BR(q) = π_ref exp(A q/β), normalised",
         "derived: |p - q|_1 <= span/2",

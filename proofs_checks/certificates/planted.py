@@ -159,7 +159,6 @@ def draw(
     log 1e-3 and log 10, the first two draws at its ends; masses down to about 1e-7.
 
     Args:
-      rng: numpy generator.
       index: number of the instance.
       regularised: False draws β = 0, and a reference in place of an equilibrium.
       step_size: ``step_size(rng, beta)``; ``None`` gives a share of the claim's range in rotation.

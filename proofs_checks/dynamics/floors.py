@@ -93,7 +93,6 @@ def settle(
     """Run from the planted equilibrium until settled, and average over the second part of the run.
 
     Args:
-      key: random key.
       step_size: ``[N]`` η.
       beta: ``[N]``.
       seeds: S.

@@ -72,7 +72,6 @@ def plant(rng: np.random.Generator, beta: np.ndarray, size: int, spread: float =
     ``log π_ref = log π* - (P - 1/2) π*/β`` up to a constant; every pair's preference is uniform on (0, 1).
 
     Args:
-      rng: numpy generator.
       beta: ``[N]`` KL coefficients, > 0.
       size: A.
       spread: standard deviation of the equilibrium's logits, in nats.
@@ -169,8 +168,6 @@ def batch_run(
       game: a batch of N games.
       keys: ``[N, S]`` keys; ``None`` where nothing is random, with S = 1.
       num_steps: as in ``tabular.runner.run``.
-      every: likewise.
-      make_oracle: likewise.
       start: ``[N, X, A]``; ``None`` is the reference.
       log_nash: ``[N, X, A]``.
       measures: as in ``tabular.runner.run``.
@@ -203,7 +200,6 @@ def sample(effort: Effort, name: str) -> Sampled:
     """Run one method of ``METHODS`` on the bank with one draw a query (a lazy judge's worst case).
 
     Args:
-      effort: sizes and seed.
       name: key of ``METHODS``.
     """
     method = METHODS[name]

@@ -65,7 +65,6 @@ def curves(effort: Effort, name: str) -> Curves:
     """Run a method at the end of its range until KL is at the floor of floating point.
 
     Args:
-      effort: sizes and seed.
       name: key of ``METHODS``.
     """
     count, low = effort.pick(16, 96), effort.pick(0.2, 0.1)

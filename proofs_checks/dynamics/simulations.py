@@ -65,7 +65,6 @@ def final_gaps(effort: Effort, setting: Setting, name: str) -> np.ndarray:
     """Two-sided gap after the run, ``[N]``.
 
     Args:
-      effort: sizes and seed.
       setting: line of the protocol.
       name: key of ``METHODS``.
     """

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nlhf import losses
+from proofs_checks import rows
 from proofs_checks.identities.variational import log_softmax
 from proofs_checks.rows import Check, Effort, Outcome
 
@@ -261,84 +262,72 @@ def check_of(
     compare: Compare,
     control: str,
     *,
-    subject: str = "loss",
-    source: str = "derived",
-    status: str = "derived",
     assumptions: str = "policies of full support, β from 1e-3 to 10",
-    refuted: bool = False,
+    **more: Any,
 ) -> Check:
-    """One row about the gradient of a loss."""
+    """One row about the gradient of a loss; the rest as in ``proofs_checks.rows.check_of``."""
     judged = functools.partial(judge, compare, control)
-    return Check(name, subject, "identity", source, status, statement, assumptions, judged, refuted)
+    return rows.check_of(name, statement, assumptions, judged, kind="identity", **more)
 
 
-ONLINE_IPO = "loss of arXiv:2403.08635; derived"
+_ipo_check = functools.partial(check_of, source="loss of arXiv:2403.08635; derived")
 
 CHECKS: tuple[Check, ...] = (
-    check_of(
+    _ipo_check(
         "loss.online_ipo_gradient",
         "∇ online IPO = Σ ρ(y)ρ(y') [2p(h - 1/(2β)) + 2(1 - p)(h + 1/(2β))] (e_y - e_y'), h = lr(y) - lr(y')",
         _ipo_closed,
         "the sampling law differentiated too",
-        source=ONLINE_IPO,
     ),
-    check_of(
+    _ipo_check(
         "loss.online_ipo_is_self_play",
         "∇ online IPO = -(4/β) ∇ P_β(π ≻ SG[π])",
         _ipo_is_self_play,
         "the factor 2/β",
-        source=ONLINE_IPO,
     ),
-    check_of(
+    _ipo_check(
         "loss.online_ipo_is_preconditioned_mirror_descent",
         "∇ online IPO = 4 (diag π - ππ^T)(log π - log π_ref - (P - 1/2)π/β)",
         _ipo_is_preconditioned,
         "the identity in place of diag π - ππ^T",
-        source=ONLINE_IPO,
     ),
-    check_of(
+    _ipo_check(
         "loss.online_ipo_stationary_at_nash",
         "the regularised Nash policy is stationary for online IPO",
         _ipo_at_nash,
         "the reference",
-        source=ONLINE_IPO,
         assumptions="Nash policies chosen, the reference derived",
     ),
-    check_of(
+    _ipo_check(
         "loss.ipo_md_gradient",
         "∇ IPO-MD = -(4/β) E_m s(y) [P(y ≻ m) - 1/2 - β lr(y) + β E_m lr], m the mixture, lr = log(π/π_ref)",
         _ipo_md_forms,
         "without the baseline E_m lr",
-        source=ONLINE_IPO,
     ),
-    check_of(
+    _ipo_check(
         "loss.ipo_md_gradient_without_baseline",
         "∇ IPO-MD = -c E_m s(y) [P(y ≻ m) - 1/2 - β lr(y)] for c = 2/β or 4/β",
         _ipo_md_plain,
         "with the baseline + β E_m lr and c = 4/β",
-        source=ONLINE_IPO,
         refuted=True,
     ),
-    check_of(
+    _ipo_check(
         "loss.ipo_md_is_nash_md_without_mixture",
         "at mixture 0 ∇ IPO-MD is -(4/β) times the policy gradient of Nash-MD",
         _nash_md_gradient,
         "at mixtures above 0",
-        source=ONLINE_IPO,
     ),
-    check_of(
+    _ipo_check(
         "loss.ipo_md_stationary",
         "BR_β(m) is stationary for IPO-MD, m being its mixture with π_ref and Nash at β/(1 - mixture)",
         _ipo_md_at_fixed_point,
         "m itself, the mixture dropped",
-        source=ONLINE_IPO,
         assumptions="m chosen, the reference derived",
     ),
-    check_of(
+    _ipo_check(
         "loss.ipo_expanded",
         "β (h - 1/(2β))² = -log(π(y)/π(y')) + β h² + log(π_ref(y)/π_ref(y')) + 1/(4β)",
         _ipo_expanded,
         "the squared loss not scaled by β",
-        source=ONLINE_IPO,
     ),
 )

@@ -207,7 +207,6 @@ def method_of(name: str, effort: Effort, **changes: Any) -> Algorithm:
 
     Args:
       name: a key of ``DEFINITIONS``.
-      effort: as for ``bank_of``.
       **changes: hyper-parameters ``[N]`` that differ from ``settings_of``.
     """
     factory = ALGORITHMS[name.split(".")[0]]
@@ -265,7 +264,6 @@ def step_errors(name: str, method: Algorithm | None = None, effort: Effort = Eff
     Args:
       name: a key of ``DEFINITIONS``, whose definition judges.
       method: what is judged; ``None`` is the library's algorithm, ``method_of(name, effort)``.
-      effort: draws instances and settings.
 
     Returns:
       ``[N]`` errors, NaN where a policy is.

@@ -72,11 +72,11 @@ class Lemma(NamedTuple):
 
     measure: Callable[[Case], Sides | tuple[Sides, ...]]
     name: str
-    status: str
     source: str
     statement: str
     assumptions: str
     control: str
+    status: str = "derived"
     part: int = 0
 
 

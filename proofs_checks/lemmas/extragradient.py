@@ -190,7 +190,6 @@ LEMMAS = (
     Lemma(
         prox_three_point,
         "nash_mirror_prox.three_point",
-        "derived",
         "three-point identity of the objective",
         "(1 + gβ) KL(u‖h) = KL(u‖π) - KL(h‖π) + gβ [KL(u‖π_ref) - KL(h‖π_ref)] - g <Mπ, u - h>; error over "
         "rounding",
@@ -200,7 +199,6 @@ LEMMAS = (
     Lemma(
         full_identity,
         "nash_mirror_prox.full_identity",
-        "derived",
         "two prox steps and the equilibrium",
         "(1 + gβ) KL(π*‖π+) = KL(π*‖π) - (1 + gβ) KL(π+‖h) - KL(h‖π) - gβ KL(h‖π*) + g <M(h - π), π+ - h>; "
         "error over rounding",
@@ -210,7 +208,6 @@ LEMMAS = (
     Lemma(
         one_step,
         "nash_mirror_prox.one_step",
-        "derived",
         MIRROR_PROX,
         "KL(π*‖π+) <= KL(π*‖π)/(1 + gβ)",
         RANGE,
@@ -219,7 +216,6 @@ LEMMAS = (
     Lemma(
         egpo_step,
         "egpo.one_step",
-        "derived",
         MIRROR_PROX,
         "KL(π*‖π+) <= (1 - ηβ) KL(π*‖π)",
         EXACT + ", η <= 1/(β + 1/2)",
@@ -228,7 +224,6 @@ LEMMAS = (
     Lemma(
         half_step,
         "nash_mirror_prox.half_step",
-        "derived",
         MIRROR_PROX,
         "(1 + gβ - g²/4) KL(π*‖h) <= KL(π*‖π)",
         RANGE,
@@ -237,7 +232,6 @@ LEMMAS = (
     Lemma(
         half_step_sharp,
         "nash_mirror_prox.half_step_sharp",
-        "derived",
         MIRROR_PROX + ", Pinsker both ways round",
         "(1 + gβ - max(0, g²/4 - gβ)) KL(π*‖h) <= KL(π*‖π)",
         EXACT + ", g <= 4β + 2√(1 + 4β²)",
@@ -246,7 +240,6 @@ LEMMAS = (
     Lemma(
         half_step_doubling,
         "nash_mirror_prox.half_step_doubling",
-        "derived",
         "nash_md.mixture, Hoeffding's lemma, skewness, game.payoff_span and game.pinsker",
         "KL(π*‖h) <= (1 + g²/4)/(1 + gβ) KL(π*‖π), so at most 2 KL(π*‖π) for g <= 2",
         EXACT + ", every g",

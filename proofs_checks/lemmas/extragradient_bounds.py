@@ -81,7 +81,6 @@ LEMMAS = (
     Lemma(
         half_exploitability,
         "nash_mirror_prox.half_step_exploitability",
-        "derived",
         "game.sandwich_upper and nash_mirror_prox.full_identity",
         "exploitability(h) <= KL(π*‖π)/g + KL(π*‖h)/(4β)",
         RANGE,
@@ -90,7 +89,6 @@ LEMMAS = (
     Lemma(
         full_exploitability,
         "nash_mirror_prox.full_step_exploitability",
-        "derived",
         "game.sandwich_upper and nash_mirror_prox.full_identity",
         "exploitability(π+) <= (1/g + 1/(4β(1 + gβ))) KL(π*‖π)",
         EXACT + ", g <= 2",
@@ -99,7 +97,6 @@ LEMMAS = (
     Lemma(
         span_step,
         "nash_mirror_prox.span_step",
-        "derived",
         "game.payoff_span",
         "span(log π+ - log π*) <= ρ span(log π - log π*) + ρ g |h - π*|_1, ρ = 1/(1 + gβ)",
         EXACT,
@@ -108,7 +105,6 @@ LEMMAS = (
     Lemma(
         span_step_kl,
         "nash_mirror_prox.span_step_kl",
-        "derived",
         "nash_mirror_prox.span_step, Pinsker and nash_mirror_prox.half_step_doubling",
         "span(log π+ - log π*) <= ρ span(log π - log π*) + 2 ρ g √KL(π*‖π), ρ = 1/(1 + gβ)",
         EXACT + ", g <= 2",

@@ -183,7 +183,6 @@ LEMMAS = (
     Lemma(
         smoothness,
         "game.smoothness",
-        "derived",
         "extreme points; the constant of every step-size range here",
         "|<M(p - q), u - v>| <= |p - q|_1 |u - v|_1 / 2",
         ANY,
@@ -192,7 +191,6 @@ LEMMAS = (
     Lemma(
         payoff_span,
         "game.payoff_span",
-        "derived",
         "extreme points",
         "span(M(p - q)) <= |p - q|_1",
         ANY,
@@ -201,34 +199,33 @@ LEMMAS = (
     Lemma(
         pinsker,
         "game.pinsker",
-        "theorem",
         "Pinsker's inequality (Csiszár 1967)",
         "|p - q|_1² <= 2 KL(p‖q)",
         "any two policies",
         "constant 1 for 2",
+        status="theorem",
     ),
     Lemma(
         three_point,
         "game.three_point",
-        "theorem",
         "three-point identity of a Bregman divergence (Chen and Teboulle 1993)",
         "KL(p‖r) = KL(p‖q) + KL(q‖r) + <log q - log r, p - q>; error over rounding",
         "any three policies of full support",
         "KL(r‖q) for KL(q‖r)",
+        status="theorem",
     ),
     Lemma(
         skew,
         "game.skew",
-        "theorem",
         "P + Pᵀ = 1",
         "<M x, x> = 0; error over rounding",
         ANY,
         "the payoff not centred at 1/2",
+        status="theorem",
     ),
     Lemma(
         kl_to_reference,
         "game.kl_to_reference",
-        "derived",
         "fixed point of π* and skewness",
         "KL(π*‖π_ref) <= 1/(2β)",
         REGULARISED,
@@ -237,7 +234,6 @@ LEMMAS = (
     Lemma(
         sandwich_lower,
         "game.sandwich_lower",
-        "derived",
         "deviation to π*",
         "β KL(π‖π*) <= exploitability(π)",
         REGULARISED,
@@ -246,7 +242,6 @@ LEMMAS = (
     Lemma(
         sandwich_upper,
         "game.sandwich_upper",
-        "derived",
         "smoothness and Pinsker",
         "exploitability(π) <= β KL(π‖π*) + KL(π*‖π)/(4β)",
         REGULARISED,
@@ -255,7 +250,6 @@ LEMMAS = (
     Lemma(
         certificate,
         "game.certificate",
-        "derived",
         "as game.sandwich_lower, exploitability in closed form",
         "KL(π‖π*) <= exploitability(π)/β",
         REGULARISED,
@@ -264,7 +258,6 @@ LEMMAS = (
     Lemma(
         original_exploitability,
         "game.original_exploitability",
-        "derived",
         "KL(e_a‖π_ref) = log(1/π_ref,a)",
         "max_a (Mπ)_a <= exploitability_β(π) + β log(1/min π_ref)",
         REGULARISED,
@@ -273,7 +266,6 @@ LEMMAS = (
     Lemma(
         per_action,
         "game.per_action",
-        "derived",
         "fixed point of π*",
         "(Mπ*)_i <= β log(1/π_ref,i) - β KL(π*‖π_ref)",
         REGULARISED,
@@ -282,7 +274,6 @@ LEMMAS = (
     Lemma(
         regularisation_bias,
         "game.regularisation_bias",
-        "derived",
         "game.per_action",
         "max_a (Mπ*)_a <= β log(1/min π_ref)",
         REGULARISED,

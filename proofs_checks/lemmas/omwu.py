@@ -70,7 +70,6 @@ LEMMAS = (
     Lemma(
         omwu_lyapunov,
         "omwu.lyapunov",
-        "derived",
         LYAPUNOV,
         "L+ <= L/(1 + gβ), L = KL(π*‖π) + (√2 - 1) KL(π‖h_before), L+ = KL(π*‖π+) + (√2 - 1) KL(π+‖h)",
         RANGE,
@@ -79,7 +78,6 @@ LEMMAS = (
     Lemma(
         omwu_half,
         "omwu.half_step",
-        "derived",
         LYAPUNOV,
         "(1 + gβ - (2 + √2) g²/4) KL(π*‖h) <= KL(π*‖π) + (√2 - 1) KL(π‖h_before)",
         RANGE,

@@ -234,7 +234,6 @@ LEMMAS = (
     Lemma(
         solved,
         "nash_prox.outer_step",
-        "derived",
         "proximal point; outer loop of arXiv:2505.19731v2",
         "KL(π*‖z) <= KL(π*‖π)/(1 + η), z the Nash policy with weights β to π_ref and β/η to π",
         "β > 0, every η > 0 (0.1 to 100 here), inner game solved exactly",
@@ -243,7 +242,6 @@ LEMMAS = (
     Lemma(
         solved,
         "nash_md.bias",
-        "derived",
         "nash_md.one_step_sharp at the fixed point; inequality (6) of arXiv:2312.00886 gives 2η/β",
         "KL(π*‖π_∞) <= η/(8β) <= 2η/β, π_∞ the limit of the constant step",
         "0 < ηβ < 1, exact payoffs",
