@@ -135,10 +135,9 @@ def _check_step(command: commands.Check) -> None:
     """Refuse an algorithm whose steps leave no policy, on one game of four actions.
 
     Raises:
-      InputError: as ``tabular.runner.run``, or if the last policy is not normalised.
+      InputError: as ``tabular.runner.run``.
     """
     import jax
-    import jax.numpy as jnp
 
     from nlhf.method import default
     from tabular.families import uniform_skew
@@ -148,13 +147,7 @@ def _check_step(command: commands.Check) -> None:
     game = make_game(uniform_skew(jax.random.key(0), 4), beta=0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RangeWarning)
-        trace = run(default(str(command.algorithm), 0.1, command.step_size), game, num_steps=5)
-    mass = float(jnp.exp(trace.state.policy).sum())
-    if not abs(mass - 1) <= 1e-9:
-        raise InputError(
-            f"{command.algorithm}: after 5 steps the probabilities of the policy sum to {mass:g}, but a step "
-            "returns log-probabilities of sum 1; end it with space.project"
-        )
+        run(default(str(command.algorithm), 0.1, command.step_size), game, num_steps=5)
 
 
 def _claims_on_bank(command: commands.Check) -> list[Judged]:
