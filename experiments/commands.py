@@ -329,7 +329,7 @@ class Sample:
 class Evaluate:
     """Compare runs with each other and with their reference: win rates, their Nash, a heat map."""
 
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    runs: Annotated[Positional[tuple[Path, ...]], shown("RUN...", "")]
     """Runs of nlhf train on one base model."""
     judge: Annotated[str | None, shown("JUDGE", "that of the first run")] = None
     """Judge of the comparisons, as for nlhf train."""

@@ -52,6 +52,23 @@ def test_help_of_solve_names_every_algorithm(nlhf):
         assert name in shown
 
 
+@pytest.mark.parametrize("name", cli.EXAMPLES)
+def test_help_shows_examples_and_no_empty_defaults(nlhf, name):
+    shown = nlhf(name, "--help").out
+    assert f"Examples:\n\n  nlhf {name} " in shown
+    assert "(default: False)" not in shown
+    assert "(default: )" not in shown
+    assert "(default: None)" not in shown
+
+
+def test_options_of_train_stand_in_groups_under_their_own_names(nlhf):
+    shown = nlhf("train", "--help").out
+    for group in ("model", "algorithm", "data", "optimiser", "run", "device"):
+        assert f" {group} options " in shown
+    assert "--learning-rate LR" in shown
+    assert len(cli.EXAMPLES) == len(cli.MODULES)
+
+
 def test_version(nlhf):
     done = nlhf("--version")
     assert (done.code, done.err) == (0, "")
