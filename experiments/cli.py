@@ -19,6 +19,7 @@ from typing import Any
 import tyro
 
 from experiments import commands
+from nlhf.environment import widen_pool
 
 DESCRIPTION = """Nash learning from human feedback: solve preference games, test claims, reproduce figures.
 
@@ -121,15 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: {_missing(error) or error}")
         return known
     return code
-
-
-def widen_pool() -> None:
-    """Give JAX's processor threads to spare, before it is loaded; a number in NPROC stays.
-
-    Programs that solve batches of linear systems wait inside the pool for parts of their own work. Two of
-    them at a time, as figures and the referee run them, fill a pool of two threads and wait for ever.
-    """
-    os.environ.setdefault("NPROC", str(max(8, 4 * (os.cpu_count() or 1))))
 
 
 def version() -> str:

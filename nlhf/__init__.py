@@ -27,6 +27,7 @@ _FACE = {
     "RangeWarning": "nlhf.errors",
     "default": "nlhf.method",
     "find": "nlhf.method",
+    "setup": "nlhf.environment",
     **dict.fromkeys(_methods, "nlhf.algorithms"),
 }
 __all__ = list(_FACE)

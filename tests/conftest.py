@@ -4,7 +4,7 @@ import gc
 import os
 import pathlib
 
-# before JAX is loaded; see experiments.cli.widen_pool
+# before JAX is loaded; see nlhf.environment.widen_pool
 os.environ.setdefault("NPROC", "8")
 
 import jax
