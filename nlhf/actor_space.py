@@ -17,7 +17,9 @@ from jax.tree_util import Partial
 
 from nlhf import actors
 from nlhf.base import Calibration, Comparisons, Policy, PolicySpace, check_number, check_whole
+from nlhf.comparisons import clean
 from nlhf.errors import InputError
+from nlhf.optimiser import apply
 from nlhf.policies import Trained
 from nlhf.segments import Segments, check_pair, discounted_sum
 
@@ -177,10 +179,7 @@ def _fit(
             key=jax.random.fold_in(key, index),
             slice_rows=settings.slice_rows,
         )
-        # optax multiplies integer counts by floats: an error where a user has set strict promotion
-        with jax.numpy_dtype_promotion("standard"):
-            moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
-        return Trained(optax.apply_updates(policy.parameters, moves), state)
+        return Trained(*apply(optimiser, grads, policy.optimiser_state, policy.parameters))
 
     if settings.num_updates == 1:
         return update(jnp.asarray(0), policy)
@@ -213,7 +212,7 @@ def gradient(
     size = -(-num // num_slices)
     num_slices = -(-num // size)
     dtype = parameters.weights[0].dtype
-    slices = jax.tree.map(lambda column: _cut(column, num_slices, size), _present(comparisons, dtype))
+    slices = jax.tree.map(lambda column: _cut(column, num_slices, size), clean(comparisons, dtype))
     total = jnp.maximum(comparisons.weight.sum(), 1e-30).astype(dtype)
 
     def objective(parameters: actors.MLP, rows: Comparisons, key: Array | None) -> Array:
@@ -229,18 +228,6 @@ def gradient(
 
     zeros = jax.tree.map(jnp.zeros_like, parameters)
     return jax.lax.scan(add, zeros, (jnp.arange(num_slices), slices))[0]
-
-
-def _present(comparisons: Comparisons, dtype: Any) -> Comparisons:
-    """Put zeros where there is no comparison: what is not finite there must not reach the gradient."""
-    there = comparisons.weight > 0
-
-    def clean(column: Array) -> Array:
-        column = column.astype(dtype) if jnp.issubdtype(column.dtype, jnp.floating) else column
-        shape = (-1,) + (1,) * (column.ndim - 1)
-        return jnp.where(there.reshape(shape), column, jnp.zeros((), column.dtype))
-
-    return jax.tree.map(clean, comparisons._replace(context=comparisons.context))
 
 
 def _cut(column: Array, num_slices: int, size: int) -> Array:

@@ -199,6 +199,16 @@ class Claim:
     regularised: bool = True
 
 
+class PolicyState(NamedTuple):
+    """State of a method that remembers nothing else.
+
+    Attributes:
+      policy: the last iterate.
+    """
+
+    policy: Policy
+
+
 class _Algorithm(NamedTuple):
     init: Callable[[Policy], State]
     step: Callable[..., tuple[State, Info]]

@@ -22,6 +22,7 @@ from nlhf.base import (
     as_algorithm,
     check_whole,
 )
+from nlhf.comparisons import rows_at
 from nlhf.errors import InputError
 
 Array = jax.Array
@@ -135,25 +136,30 @@ def minibatches(comparisons: Comparisons, batch: int) -> Oracle:
     upper = jnp.asarray(share, jnp.result_type(float))
     last = jnp.asarray(np.flatnonzero(weight > 0)[-1])
     return Oracle(
-        Partial(_no_payoff), Partial(_duel, Count(check_whole("batch", batch)), comparisons, upper, last)
+        Partial(no_payoff), Partial(_duel, Count(check_whole("batch", batch)), comparisons, upper, last)
     )
 
 
-def given(comparisons: Comparisons) -> Oracle:
+def fixed_batch(comparisons: Comparisons) -> Oracle:
     """Answer every duel with the same comparisons, in their order: a batch that the caller has chosen.
 
     Args:
       comparisons: what is answered; an argument of the step, so that the next batch compiles nothing.
     """
-    return Oracle(Partial(_no_payoff), Partial(_given, comparisons))
+    return Oracle(Partial(no_payoff), Partial(_fixed, comparisons))
 
 
-def _given(comparisons: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
+def _fixed(comparisons: Comparisons, key: Array, policy: Policy, opponent: Policy) -> Comparisons:
     del key, policy, opponent
     return comparisons
 
 
-def _no_payoff(key: Array, policy: Policy) -> Feedback:
+def no_payoff(key: Array, policy: Policy) -> Feedback:
+    """The payoff of an oracle that only has labelled pairs.
+
+    Raises:
+      InputError: always.
+    """
     del key, policy
     raise InputError("a data set has no table of preferences; use a method that learns from comparisons")
 
@@ -170,8 +176,7 @@ def _duel(
     """Invert the distribution function ``upper`` of the rows; no row beyond ``last`` has weight."""
     del policy, opponent
     draws = jax.random.uniform(key, (batch,), upper.dtype)
-    rows = jnp.minimum(jnp.searchsorted(upper, draws, side="right").astype(last.dtype), last)
-    drawn = jax.tree.map(lambda column: column[rows], comparisons)
+    drawn = rows_at(comparisons, upper, draws, last)
     return drawn._replace(weight=jnp.ones_like(drawn.weight))
 
 

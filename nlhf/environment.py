@@ -19,8 +19,8 @@ def setup() -> None:
     """
     if "jax" in sys.modules and "NPROC" not in os.environ and (os.cpu_count() or 1) < THREADS:
         warnings.warn(
-            f"JAX was loaded with a pool of {os.cpu_count()} threads, which batched solves can fill and then wait "
-            f"for ever; call nlhf.setup() before the first import of jax, or set NPROC={THREADS}",
+            f"JAX was loaded with a pool of {os.cpu_count()} threads, which batched solves can fill and then "
+            f"wait for ever; call nlhf.setup() before the first import of jax, or set NPROC={THREADS}",
             stacklevel=2,
         )
     widen_pool()

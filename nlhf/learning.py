@@ -1,14 +1,15 @@
-"""What the methods that learn from labelled comparisons share: a state that remembers, and its start."""
+"""What the methods that learn from labelled comparisons share: a state that remembers, and the step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Array, Comparisons, Info, Policy
+from nlhf.base import Algorithm, Array, Calibration, Comparisons, Info, Oracle, Policy, PolicySpace
 from nlhf.errors import InputError
 from nlhf.replay import Memory, Replay
 
@@ -53,7 +54,41 @@ def learner(init: Callable, step: Callable, replay: Replay, **hyper: Any) -> Alg
     return Algorithm(Partial(init, replay=replay), Partial(step, replay=replay, **hyper))
 
 
-def asked(comparisons: Comparisons) -> Info:
+def learn(
+    key: Array,
+    state: Any,
+    oracle: Oracle,
+    space: PolicySpace,
+    *,
+    replay: Replay,
+    loss: Callable[..., Array],
+    opponent: Policy,
+    calibrate: Callable[[Comparisons], Calibration] | None = None,
+    start: Policy | None = None,
+) -> tuple[LearnerState, Info]:
+    """The step that learners share: ``y ~ π``, ``y' ~ opponent``; append; ``argmin Σ loss`` over all so far.
+
+    Args:
+      key: split into one for the draws and one for the fit.
+      state: with ``policy`` and ``memory``.
+      oracle: asked for one duel.
+      space: fits.
+      replay: how the answer is remembered.
+      loss: ``loss(log_ratio_first, log_ratio_second, prefer_first)``, its numbers bound.
+      opponent: policy of the second draw.
+      calibrate: makes the term beside the losses from the remembered rows; ``None`` is no term.
+      start: first policy of the fit; ``None`` is π.
+    """
+    duel_key, fit_key = jax.random.split(key)
+    answer = oracle.duel(duel_key, state.policy, opponent)
+    memory = replay.append(state.memory, answer)
+    term = None if calibrate is None else calibrate(memory.comparisons)
+    first = state.policy if start is None else start
+    policy = space.fit(fit_key, first, loss, memory.comparisons, term)
+    return LearnerState(policy, memory), count_queries(answer)
+
+
+def count_queries(comparisons: Comparisons) -> Info:
     """Count the labelled comparisons of one answer."""
     return Info(queries=jnp.sum(comparisons.weight > 0))
 

@@ -156,6 +156,14 @@ def _method(place: str, name: str, found: Any) -> Method:
     return Method(name, found, label=name, zero=True)
 
 
+def as_method(method: str | Method | Callable) -> Method:
+    """Return a record as it is, and that of a name or of a factory."""
+    if isinstance(method, str):
+        return find(method)
+    name = getattr(method, "__name__", type(method).__name__)
+    return _method(name, name, method)
+
+
 def arguments(method: Method, beta: float, step_size: float | None = None, **settings: Any) -> dict[str, Any]:
     """Return what a factory is called with: the given numbers before the defaults of its record.
 
@@ -234,14 +242,16 @@ def make(method: Method, chosen: dict[str, Any]) -> Algorithm:
     return as_algorithm(made)
 
 
-def default(name: str | Method, beta: float, step_size: float | None = None, **settings: Any) -> Algorithm:
+def default(
+    name: str | Method | Callable, beta: float, step_size: float | None = None, **settings: Any
+) -> Algorithm:
     """Make an algorithm with step size and other hyper-parameters inside the range its claims cover.
 
     What a user would get wrong: ``mpo`` solves the unregularised game, and its ``beta`` is the weight of
     its magnet (0 takes 0.1). ``nash_md`` without a step size takes its theorem's decreasing schedule.
 
     Args:
-      name: as in ``find``, or a record.
+      name: as in ``find``, a record, or a factory.
       beta: KL coefficient, 0 or in [1e-15, 1e15].
       step_size: replaces the default; in [1e-15, 1e15], in the algorithm's own form (explicit,
         composite or proximal).
@@ -255,5 +265,5 @@ def default(name: str | Method, beta: float, step_size: float | None = None, **s
     >>> hyper(default("egpo", 0.5))
     {'step_size': 1.0, 'beta': 0.5}
     """
-    method = find(name) if isinstance(name, str) else name
+    method = as_method(name)
     return make(method, arguments(method, beta, step_size, **settings))

@@ -23,6 +23,7 @@ import optax
 
 from nlhf import logspace
 from nlhf.base import Algorithm, Claim
+from nlhf.optimiser import apply
 from proofs_checks import bound as bounds
 from proofs_checks.assumptions import step_size_of
 from proofs_checks.claims import VARIANTS, claims_of
@@ -163,9 +164,8 @@ def ascend(
         better = value > record
         best = jax.tree.map(lambda new, old: jnp.where(_column(better, new), new, old), candidate, best)
         downhill = jax.tree.map(lambda leaf: -jnp.nan_to_num(leaf), gradient)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts with floats
-            updates, state = solver.update(downhill, state, candidate)
-        return (optax.apply_updates(candidate, updates), state, best, jnp.where(better, value, record)), None
+        moved, state = apply(solver, downhill, state, candidate)
+        return (moved, state, best, jnp.where(better, value, record)), None
 
     start = (first, solver.init(first), first, jnp.full(len(problem.beta), -jnp.inf))
     (_, _, best, _), _ = jax.lax.scan(climb, start, None, length=num_ascents)

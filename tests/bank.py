@@ -11,65 +11,52 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 
-from nlhf import ALGORITHMS
+from nlhf import ALGORITHMS, METHODS
 from nlhf.base import Algorithm, Constants
+from nlhf.method import arguments
 from tabular import families, language, published
 from tabular.games import Game, make_game
-
-REGULARISED, BIASED, ORIGINAL = "regularised", "biased", "original"
 
 
 class Row(NamedTuple):
     """What the suite needs to know about an algorithm.
 
     Attributes:
-      hyper: ``hyper(beta)``, hyper-parameters inside the range that its theorem covers.
+      hyper: ``hyper(beta)``, hyper-parameters inside the range that its theorem covers: the defaults of its
+        record, but for a few.
       queries: payoff queries of one step.
-      fixed_point: the equilibrium of the game at beta, a biased one, or that of the game at beta = 0.
-      linear: whether a theorem gives KL(Nash, last iterate) a linear rate.
       transcription: the same iterates in numpy.
     """
 
     hyper: Callable[[float], dict[str, Any]]
     queries: int
-    fixed_point: str
-    linear: bool
     transcription: Callable[..., np.ndarray]
 
 
-ROWS: dict[str, Row] = {
-    "online_mirror_descent": Row(
-        lambda beta: {"step_size": 4 * beta / (1 + 4 * beta**2), "beta": beta},
-        1, REGULARISED, True, reference.online_mirror_descent,
-    ),
-    "nash_md": Row(
-        lambda beta: {"step_size": 0.1 / beta, "beta": beta}, 1, BIASED, False, reference.nash_md
-    ),
-    "nash_mirror_prox": Row(
-        lambda beta: {"step_size": 2.0, "beta": beta}, 2, REGULARISED, True, reference.nash_mirror_prox
-    ),
-    "nash_prox": Row(
-        lambda beta: {"step_size": beta, "beta": beta, "num_inner": 25},
-        25, REGULARISED, True, reference.nash_prox,
-    ),
-    "egpo": Row(
-        lambda beta: {"step_size": 1 / (beta + 0.5), "beta": beta}, 2, REGULARISED, True, reference.egpo
-    ),
-    "omwu": Row(
-        lambda beta: {"step_size": min(1 / (2 * beta + 1), 0.5), "beta": beta},
-        1, REGULARISED, True, reference.omwu,
-    ),
-    "mpo": Row(
-        lambda beta: {"step_size": 4 * beta, "beta": beta, "period": 3}, 1, ORIGINAL, False, reference.mpo
-    ),
-    "ipo_md": Row(
-        lambda beta: {"step_size": 4 * beta / (1 + 4 * beta**2), "beta": beta, "mixture": 0.25},
-        1, BIASED, False, reference.ipo_md,
-    ),
-}  # fmt: skip
+CHANGES: dict[str, Callable[[float], dict[str, Any]]] = {
+    "nash_md": lambda beta: {"step_size": 0.1 / beta},
+    "nash_mirror_prox": lambda beta: {"step_size": 2.0},
+    "nash_prox": lambda beta: {"num_inner": 25},
+    "mpo": lambda beta: {"period": 3},
+    "ipo_md": lambda beta: {"mixture": 0.25},
+}
+
+
+def row(name: str) -> Row:
+    """The row of an algorithm, from its record and the numpy function of its name."""
+
+    def hyper(beta: float) -> dict[str, Any]:
+        return arguments(METHODS[name], beta, **CHANGES.get(name, lambda beta: {})(beta))
+
+    queries = METHODS[name].queries
+    return Row(
+        hyper, queries if isinstance(queries, int) else hyper(1.0)["num_inner"], getattr(reference, name)
+    )
+
+
+ROWS: dict[str, Row] = {name: row(name) for name in ALGORITHMS}
 
 NAMES = tuple(ALGORITHMS)
-LINEAR = tuple(name for name in ROWS if ROWS[name].linear)
 
 
 def make(name: str, beta: float, **changes: Any) -> Algorithm:

@@ -1,4 +1,4 @@
-"""What every learner must do, whoever wrote it: one suite over ``LEARNERS`` and the rows of ``learners``."""
+"""Learners keep the contract of ``nlhf.testing``, and fit what the numpy rows of ``learners`` say."""
 
 import functools
 import inspect
@@ -14,14 +14,15 @@ import scipy.optimize
 from nlhf import ALGORITHMS, LEARNERS, logspace
 from nlhf.base import Calibration, Comparisons, Info, hyper
 from nlhf.replay import buffer, latest
+from nlhf.testing import contract
 from tabular.oracle import exact, labelled, offline
-from tabular.replay import counts
-from tabular.runner import Axes, _jitted, run
+from tabular.runner import run
 from tabular.spaces.bounded import bounded_rewards
 from tabular.spaces.finite_class import finite_class
 from tabular.spaces.network import init_network, network_space
 from tabular.spaces.simplex import simplex
 from tabular.spaces.softmax import softmax_space
+from tabular.uncertainty import elliptic
 
 BANDIT = learners.BANDIT
 START = logspace.normalise(jax.random.normal(jax.random.key(3), (2, 4)))
@@ -31,10 +32,10 @@ EACH = pytest.mark.parametrize(
     "name",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in learners.NAMES],
 )
-PARAMETERS = {
-    *("optimism", "beta", "replay", "calibration", "temperature", "bias", "mixture", "regularisation"),
-    *("step_size", "preferred", "width", "uncertainty"),
-}
+for name in LEARNERS:
+    settings = {"uncertainty": elliptic(BANDIT)} if name == "kl_ucb" else {}
+    suite = contract(name, **settings)
+    globals()[f"Test_{name}"] = suite if name in FAST else pytest.mark.slow(suite)
 STEPS = softmax_space(5, 0.1)
 NUM_STEPS, NUM_DUELS = 4, 3
 REPLAY = buffer(NUM_STEPS * NUM_DUELS)
@@ -52,10 +53,6 @@ def traced(
     return run(method, bandit, num_steps=num_steps, make_space=make_space, **{**defaults, **arguments})
 
 
-def structure(tree):
-    return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
-
-
 def test_there_is_one_row_for_every_learner():
     assert list(learners.ROWS) == list(LEARNERS)
     assert not set(LEARNERS) & set(ALGORITHMS)
@@ -64,78 +61,10 @@ def test_there_is_one_row_for_every_learner():
 @EACH
 def test_parameter_names(name):
     parameters = inspect.signature(LEARNERS[name]).parameters
-    assert set(parameters) <= PARAMETERS
     assert set(learners.ROWS[name].hyper) | {"replay"} <= set(parameters)
     defaults = {key for key, each in parameters.items() if each.default is not inspect.Parameter.empty}
     assert defaults <= {"calibration"}, "no silent defaults"
     assert set(hyper(learners.make(name, REPLAY))) == set(parameters)
-
-
-@EACH
-def test_state_keeps_structure_and_counts_its_comparisons(name):
-    method = learners.make(name, REPLAY)
-    state = method.init(START)
-    assert state.policy is START
-    trace = traced(name)
-    assert type(trace.state) is type(state)
-    assert structure(trace.state) == structure(state)
-    np.testing.assert_array_equal(trace.queries, NUM_DUELS * np.arange(NUM_STEPS + 1))
-    assert float(trace.state.memory.comparisons.weight.sum()) == NUM_STEPS * NUM_DUELS
-    assert int(trace.state.memory.appended) == NUM_STEPS * NUM_DUELS
-
-
-@EACH
-def test_same_key_same_bits_and_another_key_another_run(name):
-    np.testing.assert_array_equal(final(name).policy, final(name).policy)
-    other = final(name, key=jax.random.key(8)).policy
-    assert np.abs(np.asarray(other) - np.asarray(final(name).policy)).max() > 1e-6
-
-
-@EACH
-def test_other_hyper_parameters_do_not_recompile(name):
-    final(name)
-    before = _jitted._cache_size()
-    changed = {key: 0.8 * value for key, value in learners.ROWS[name].hyper.items()}
-    final(name, changes=changed, key=jax.random.key(5), bandit=BANDIT._replace(beta=0.8 * BANDIT.beta))
-    assert _jitted._cache_size() == before
-
-
-@EACH
-def test_vmap_over_seeds_equals_a_loop(name):
-    keys = jax.random.split(jax.random.key(9), 3)
-    together = final(name, key=keys, axes=(Axes(key=0),)).policy
-    apart = jnp.stack([final(name, key=key).policy for key in keys])
-    np.testing.assert_allclose(together, apart, rtol=0, atol=1e-12)
-
-
-@EACH
-def test_counts_remember_what_a_list_remembers(name):
-    listed, counted = final(name), final(name, replay=counts(2, 4))
-    np.testing.assert_allclose(counted.policy, listed.policy, rtol=0, atol=1e-12)
-    assert float(counted.memory.comparisons.weight.sum()) == NUM_STEPS * NUM_DUELS
-
-
-@EACH
-def test_log_policies_stay_normalised_and_finite(name):
-    bandit = BANDIT._replace(
-        log_ref=jnp.log(jnp.array([[1e-8, 0.5, 0.3, 0.2 - 1e-8], [0.97, 0.01, 0.01, 0.01]])),
-        beta=jnp.array(0.02, float),  # not of weak type: the same program serves
-    )
-    changes = {"beta": 0.02} if "beta" in learners.ROWS[name].hyper else {}
-    policy = final(name, bandit=bandit, changes=changes).policy
-    assert bool(jnp.isfinite(policy).all())
-    np.testing.assert_allclose(jax.scipy.special.logsumexp(policy, axis=-1), 0, atol=1e-12)
-
-
-@EACH
-def test_excluded_actions_keep_mass_exactly_zero(name):
-    excluded = {
-        "bandit": BANDIT._replace(log_ref=logspace.normalise(BANDIT.log_ref.at[0, 1].set(-jnp.inf))),
-        "start": logspace.normalise(START.at[0, 1].set(-jnp.inf)),
-    }
-    policy = np.asarray(final(name, **excluded).policy)
-    assert policy[0, 1] == -np.inf
-    assert np.isfinite(np.delete(policy.ravel(), 1)).all()
 
 
 @pytest.mark.slow

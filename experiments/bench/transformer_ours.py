@@ -89,7 +89,7 @@ def _training(spec: dict[str, Any], params: Any, config: Any, prompt: Any) -> Ca
 
     from nlhf import dpo, nash_md, xpo
     from nlhf.base import Comparisons
-    from nlhf.datasets import given
+    from nlhf.datasets import fixed_batch
     from nlhf.replay import buffer
     from nlhf.transformer import space as spaces
     from nlhf.transformer.judges.protocol import Judge
@@ -123,7 +123,7 @@ def _training(spec: dict[str, Any], params: Any, config: Any, prompt: Any) -> Ca
 
     def advance(index: int) -> None:
         if spec["case"] == "dpo":
-            oracle = given(Comparisons(index_of, first, second, ones, ones))
+            oracle = fixed_batch(Comparisons(index_of, first, second, ones, ones))
         else:
             oracle = sampled_oracle(
                 model, judge, Prompts(prompt, index_of), num_responses=2, length=size, end=2

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
-from nlhf.learning import LearnerState, asked, init, learner
+from nlhf.learning import LearnerState, init, learn, learner
 from nlhf.losses import cloning
 from nlhf.method import Method
 from nlhf.replay import Replay
@@ -24,11 +23,8 @@ def step(
     preferred: Any,
 ) -> tuple[LearnerState, Info]:
     """Take comparisons; ``π+ = argmin Σ cloning``."""
-    duel_key, fit_key = jax.random.split(key)
-    answer = oracle.duel(duel_key, state.policy, state.policy)
-    memory = replay.append(state.memory, answer)
-    policy = space.fit(fit_key, state.policy, Partial(cloning, preferred=preferred), memory.comparisons)
-    return LearnerState(policy, memory), asked(answer)
+    loss = Partial(cloning, preferred=preferred)
+    return learn(key, state, oracle, space, replay=replay, loss=loss, opponent=state.policy)
 
 
 def behaviour_cloning(preferred: Any, replay: Replay) -> Algorithm:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
-from nlhf.learning import LearnerState, asked, init, learner
+from nlhf.learning import LearnerState, init, learn, learner
 from nlhf.losses import contrastive
 from nlhf.method import Method
 from nlhf.replay import Replay
@@ -25,12 +24,8 @@ def step(
     bias: Any,
 ) -> tuple[LearnerState, Info]:
     """Take comparisons of segments; ``π+ = argmin Σ contrastive``."""
-    duel_key, fit_key = jax.random.split(key)
-    answer = oracle.duel(duel_key, state.policy, state.policy)
-    memory = replay.append(state.memory, answer)
     loss = Partial(contrastive, temperature=temperature, bias=bias)
-    policy = space.fit(fit_key, state.policy, loss, memory.comparisons)
-    return LearnerState(policy, memory), asked(answer)
+    return learn(key, state, oracle, space, replay=replay, loss=loss, opponent=state.policy)
 
 
 def cpl(temperature: Any, bias: Any, replay: Replay) -> Algorithm:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Info, Oracle, PolicySpace, check_number
-from nlhf.learning import LearnerState, asked, init, learner
+from nlhf.learning import LearnerState, init, learn, learner
 from nlhf.losses import logistic
 from nlhf.method import Method
 from nlhf.replay import Replay
@@ -25,13 +24,9 @@ def step(
     mixture: Any,
 ) -> tuple[LearnerState, Info]:
     """``y ~ π``, ``y' ~ π^(1 - mixture) π_ref^mixture``; append; ``π+ = argmin Σ logistic``."""
-    duel_key, fit_key = jax.random.split(key)
     opponent = space.mix(state.policy, space.reference, mixture)
-    answer = oracle.duel(duel_key, state.policy, opponent)
-    memory = replay.append(state.memory, answer)
     loss = Partial(logistic, beta=beta)
-    policy = space.fit(fit_key, state.policy, loss, memory.comparisons)
-    return LearnerState(policy, memory), asked(answer)
+    return learn(key, state, oracle, space, replay=replay, loss=loss, opponent=opponent)
 
 
 def dpo(beta: Any, mixture: Any, replay: Replay) -> Algorithm:

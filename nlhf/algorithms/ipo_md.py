@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from jax.tree_util import Partial
 
 from nlhf.algorithms.online_mirror_descent import longest_step
-from nlhf.base import Algorithm, Array, Info, Oracle, Policy, PolicySpace, algorithm, check_number, warn_above
+from nlhf.base import (
+    Algorithm,
+    Array,
+    Info,
+    Oracle,
+    PolicySpace,
+    PolicyState,
+    algorithm,
+    check_number,
+    warn_above,
+)
 from nlhf.method import Method
 from nlhf.targets import explicit
 
 
-class IPOMDState(NamedTuple):
-    """State of IPO-MD.
-
-    Attributes:
-      policy: the last iterate.
-    """
-
-    policy: Policy
-
-
-def init(policy: Policy) -> IPOMDState:
-    """Start from a policy."""
-    return IPOMDState(policy)
-
-
 def step(
     key: Array,
-    state: IPOMDState,
+    state: PolicyState,
     oracle: Oracle,
     space: PolicySpace,
     *,
     step_size: Any,
     beta: Any,
     mixture: Any,
-) -> tuple[IPOMDState, Info]:
+) -> tuple[PolicyState, Info]:
     """``m = π^(1 - mixture) π_ref^mixture``; move π by P(· ≻ m)."""
     opponent = space.mix(state.policy, space.reference, mixture)
     feedback = oracle.payoff(key, opponent)
     policy = space.project(state.policy, Partial(explicit, step_size=step_size, beta=beta), feedback)
-    return IPOMDState(policy), Info(queries=1)
+    return PolicyState(policy), Info(queries=1)
 
 
 def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
@@ -77,7 +72,7 @@ def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
     check_number("beta", beta, open_low=True)
     check_number("mixture", mixture, high=1)
     warn_above("step_size", step_size, 1 / beta, "the weight 1 - ηβ of the policy is negative")
-    return algorithm(init, step, (), step_size=step_size, beta=beta, mixture=mixture)
+    return algorithm(PolicyState, step, (), step_size=step_size, beta=beta, mixture=mixture)
 
 
 MIXTURE = 0.125  # by default: the best player of the published table of Nash-MD mixed with this exponent

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Comparisons, Feedback, Info, Oracle, Policy, PolicySpace, check_number
-from nlhf.learning import asked, learner
+from nlhf.learning import learn, learner
 from nlhf.losses import logistic
 from nlhf.method import Method
 from nlhf.replay import Memory, Replay
@@ -54,14 +53,13 @@ def step(
     beta: Any,
 ) -> tuple[KLUCBState, Info]:
     """``y ~ π``, ``y' ~ π_ref``; append; ``r = argmin Σ logistic``; ``π+ ∝ π_ref exp((r + c u)/β)``."""
-    duel_key, fit_key = jax.random.split(key)
-    answer = oracle.duel(duel_key, state.policy, space.reference)
-    memory = replay.append(state.memory, answer)
-    loss = Partial(logistic, beta=beta)
-    estimate = space.fit(fit_key, state.estimate, loss, memory.comparisons)
+    loss, start = Partial(logistic, beta=beta), state.estimate
+    (estimate, memory), info = learn(
+        key, state, oracle, space, replay=replay, loss=loss, opponent=space.reference, start=start
+    )
     bonus = Feedback(None, width * uncertainty(memory.comparisons))
     policy = space.project(estimate, Partial(optimistic, beta=beta), bonus)
-    return KLUCBState(policy, memory, estimate), asked(answer)
+    return KLUCBState(policy, memory, estimate), info
 
 
 def kl_ucb(width: Any, beta: Any, replay: Replay, uncertainty: Uncertainty) -> Algorithm:

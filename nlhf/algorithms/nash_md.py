@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
@@ -55,7 +56,8 @@ def step(
 
 def decreasing(count: Array, *, beta: Any) -> Array:
     """Step size ``η_t = 2 / (β (t + 2))``, t from 0: the first step forgets the start."""
-    return 2 / (beta * (count.astype(jnp.result_type(float)) + 2))
+    with jax.numpy_dtype_promotion("standard"):  # a count and a plain float leave the table its precision
+        return 2 / (beta * (count + 2.0))
 
 
 def _constant_bound(count: Array, constants: Constants) -> Array:

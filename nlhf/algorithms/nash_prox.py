@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from nlhf.base import (
     Oracle,
     Policy,
     PolicySpace,
+    PolicyState,
     algorithm,
     check_number,
     check_whole,
@@ -28,21 +29,6 @@ from nlhf.base import (
 from nlhf.errors import InputError
 from nlhf.method import Method
 from nlhf.targets import explicit
-
-
-class NashProxState(NamedTuple):
-    """State of Nash Prox.
-
-    Attributes:
-      policy: the last outer iterate, the centre of the next inner game.
-    """
-
-    policy: Policy
-
-
-def init(policy: Policy) -> NashProxState:
-    """Start from a policy."""
-    return NashProxState(policy)
 
 
 def anchored(
@@ -64,14 +50,14 @@ def anchored(
 
 def step(
     key: Array,
-    state: NashProxState,
+    state: PolicyState,
     oracle: Oracle,
     space: PolicySpace,
     *,
     step_size: Any,
     beta: Any,
     num_inner: Count,
-) -> tuple[NashProxState, Info]:
+) -> tuple[PolicyState, Info]:
     """Solve ``max_u P(u ≻ ·) - β KL(u‖π_ref) - (β/η) KL(u‖π)`` by self-play from π."""
     # at the inner game's larger KL weight
     inner_step_size = longest_step(beta * (1 + step_size) / step_size)
@@ -85,7 +71,7 @@ def step(
         return space.project(policy, target, feedback), None
 
     policy, _ = jax.lax.scan(improve, state.policy, jax.random.split(key, num_inner))
-    return NashProxState(policy), Info(queries=num_inner)
+    return PolicyState(policy), Info(queries=num_inner)
 
 
 def _bound(count: Array, constants: Constants) -> Array:
@@ -160,7 +146,7 @@ def nash_prox(step_size: Any, beta: Any, num_inner: int) -> Algorithm:
     # traced settings have no value yet: their claim rests on the caller
     traced = any(callable(value) or isinstance(value, jax.core.Tracer) for value in (step_size, beta))
     claims = CLAIMS if traced or np.all(inner_steps(step_size, beta) <= num_inner) else ()
-    return algorithm(init, step, claims, step_size=step_size, beta=beta, num_inner=count)
+    return algorithm(PolicyState, step, claims, step_size=step_size, beta=beta, num_inner=count)
 
 
 DIGITS = 7  # by default an inner game is solved until its distance has shrunk by this power of ten

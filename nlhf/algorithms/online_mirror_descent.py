@@ -7,7 +7,7 @@ uniform-pair loss), the inner update of iterative Nash policy optimisation (with
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from jax.tree_util import Partial
@@ -19,8 +19,8 @@ from nlhf.base import (
     Constants,
     Info,
     Oracle,
-    Policy,
     PolicySpace,
+    PolicyState,
     algorithm,
     check_number,
 )
@@ -28,34 +28,19 @@ from nlhf.method import Method
 from nlhf.targets import explicit
 
 
-class OnlineMirrorDescentState(NamedTuple):
-    """State of online mirror descent.
-
-    Attributes:
-      policy: the last iterate.
-    """
-
-    policy: Policy
-
-
-def init(policy: Policy) -> OnlineMirrorDescentState:
-    """Start from a policy."""
-    return OnlineMirrorDescentState(policy)
-
-
 def step(
     key: Array,
-    state: OnlineMirrorDescentState,
+    state: PolicyState,
     oracle: Oracle,
     space: PolicySpace,
     *,
     step_size: Any,
     beta: Any,
-) -> tuple[OnlineMirrorDescentState, Info]:
+) -> tuple[PolicyState, Info]:
     """``log π+ = (1 - ηβ) log π + ηβ log π_ref + η P(· ≻ π)``, normalised."""
     feedback = oracle.payoff(key, state.policy)
     policy = space.project(state.policy, Partial(explicit, step_size=step_size, beta=beta), feedback)
-    return OnlineMirrorDescentState(policy), Info(queries=1)
+    return PolicyState(policy), Info(queries=1)
 
 
 def _bound(count: Array, constants: Constants) -> Array:
@@ -137,7 +122,7 @@ def online_mirror_descent(step_size: Any, beta: Any) -> Algorithm:
     """
     check_number("step_size", step_size)
     check_number("beta", beta)
-    return algorithm(init, step, CLAIMS, step_size=step_size, beta=beta)
+    return algorithm(PolicyState, step, CLAIMS, step_size=step_size, beta=beta)
 
 
 UNREGULARISED_STEP = 0.1  # at β = 0, where the average obeys a bound at every step size

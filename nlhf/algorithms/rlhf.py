@@ -8,7 +8,7 @@ import jax
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Feedback, Info, Oracle, Policy, PolicySpace, check_number, warn_above
-from nlhf.learning import asked, learner
+from nlhf.learning import count_queries, learner
 from nlhf.losses import logistic
 from nlhf.method import Method
 from nlhf.replay import Memory, Replay
@@ -54,7 +54,7 @@ def step(
     log_ratio = space.log_prob(reward, responses) - space.log_prob(space.reference, responses)
     mirror = Partial(explicit, step_size=step_size, beta=beta)
     policy = space.project(state.policy, mirror, Feedback(responses, beta * log_ratio))
-    return RLHFState(policy, memory, reward), asked(answer)
+    return RLHFState(policy, memory, reward), count_queries(answer)
 
 
 def rlhf(step_size: Any, beta: Any, replay: Replay) -> Algorithm:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Array, Calibration, Info, Oracle, PolicySpace, check_number
-from nlhf.learning import LearnerState, asked, init, learner, total
+from nlhf.base import Algorithm, Array, Calibration, Comparisons, Info, Oracle, PolicySpace, check_number
+from nlhf.learning import LearnerState, init, learn, learner, total
 from nlhf.losses import hinge
 from nlhf.method import Method
 from nlhf.replay import Replay
@@ -30,13 +29,13 @@ def step(
     regularisation: Any,
 ) -> tuple[LearnerState, Info]:
     """Ask, append, ``π+ = argmin Σ [hinge - λ E_{π_ref} log π/π_ref]``."""
-    duel_key, fit_key = jax.random.split(key)
     opponent = space.mix(state.policy, space.reference, mixture)
-    answer = oracle.duel(duel_key, state.policy, opponent)
-    memory = replay.append(state.memory, answer)
-    pull = Calibration(space.reference, -regularisation * total(memory.comparisons))
-    policy = space.fit(fit_key, state.policy, Partial(hinge, beta=beta), memory.comparisons, pull)
-    return LearnerState(policy, memory), asked(answer)
+    loss = Partial(hinge, beta=beta)
+
+    def pull(rows: Comparisons) -> Calibration:
+        return Calibration(space.reference, -regularisation * total(rows))
+
+    return learn(key, state, oracle, space, replay=replay, loss=loss, opponent=opponent, calibrate=pull)
 
 
 def slic(beta: Any, mixture: Any, regularisation: Any, replay: Replay) -> Algorithm:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Calibration, Info, Oracle, Policy, PolicySpace, check_number
-from nlhf.learning import LearnerState, asked, init, learner
+from nlhf.learning import LearnerState, init, learn, learner
 from nlhf.losses import logistic
 from nlhf.method import Method
 from nlhf.replay import Replay
@@ -26,14 +25,18 @@ def step(
     calibration: Policy | None,
 ) -> tuple[LearnerState, Info]:
     """``y, y' ~ π``; append; ``π+ = argmin {Σ logistic + αβ E_cal[log π/π_ref]}``."""
-    duel_key, fit_key = jax.random.split(key)
-    answer = oracle.duel(duel_key, state.policy, state.policy)
-    memory = replay.append(state.memory, answer)
-    fixed = space.reference if calibration is None else calibration
-    value = Calibration(fixed, optimism * beta)
+    value = Calibration(space.reference if calibration is None else calibration, optimism * beta)
     loss = Partial(logistic, beta=beta)
-    policy = space.fit(fit_key, state.policy, loss, memory.comparisons, value)
-    return LearnerState(policy, memory), asked(answer)
+    return learn(
+        key,
+        state,
+        oracle,
+        space,
+        replay=replay,
+        loss=loss,
+        opponent=state.policy,
+        calibrate=lambda rows: value,
+    )
 
 
 def vpo(optimism: Any, beta: Any, replay: Replay, calibration: Policy | None = None) -> Algorithm:

@@ -10,11 +10,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Array, Calibration, Info, Oracle, Policy, PolicySpace, check_number
-from nlhf.learning import asked, learner, total
+from nlhf.base import (
+    Algorithm,
+    Array,
+    Calibration,
+    Comparisons,
+    Info,
+    Oracle,
+    Policy,
+    PolicySpace,
+    check_number,
+)
+from nlhf.learning import learn, learner, total
 from nlhf.losses import logistic
 from nlhf.method import Method
 from nlhf.replay import Memory, Replay
@@ -50,13 +59,15 @@ def step(
     beta: Any,
 ) -> tuple[XPOPreviousState, Info]:
     """``y ~ π``, ``y' ~ π_previous``; ``π+ = argmin {α n E_π log π+ + Σ logistic}``, E over this π."""
-    duel_key, fit_key = jax.random.split(key)
-    answer = oracle.duel(duel_key, state.policy, state.previous)
-    memory = replay.append(state.memory, answer)
-    bonus = Calibration(state.policy, optimism * total(memory.comparisons))
-    loss = Partial(logistic, beta=beta)
-    policy = space.fit(fit_key, state.policy, loss, memory.comparisons, bonus)
-    return XPOPreviousState(policy, memory, state.policy), asked(answer)
+
+    def bonus(rows: Comparisons) -> Calibration:
+        return Calibration(state.policy, optimism * total(rows))
+
+    loss, previous = Partial(logistic, beta=beta), state.previous
+    learned, info = learn(
+        key, state, oracle, space, replay=replay, loss=loss, opponent=previous, calibrate=bonus
+    )
+    return XPOPreviousState(*learned, state.policy), info
 
 
 def xpo_previous(optimism: Any, beta: Any, replay: Replay) -> Algorithm:

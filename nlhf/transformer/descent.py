@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from nlhf.errors import InputError
+from nlhf.optimiser import apply
 from nlhf.policies import Trained
 from nlhf.transformer.model.sharding import keep
 
@@ -67,7 +68,4 @@ def _cut(batch: Any, size: int) -> Any:
 
 def move(policy: Trained, grads: Any, optimiser: optax.GradientTransformation) -> Trained:
     """One step of the optimiser."""
-    # optax multiplies integer counts by floats: an error where a user has set strict promotion
-    with jax.numpy_dtype_promotion("standard"):
-        moves, state = optimiser.update(grads, policy.optimiser_state, policy.parameters)
-        return keep(Trained(optax.apply_updates(policy.parameters, moves), state))
+    return keep(Trained(*apply(optimiser, grads, policy.optimiser_state, policy.parameters)))

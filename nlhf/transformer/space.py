@@ -25,6 +25,7 @@ from nlhf.base import (
     Target,
     check_whole,
 )
+from nlhf.comparisons import clean, rows_at
 from nlhf.errors import InputError
 from nlhf.functions import as_partial
 from nlhf.policies import Mixture, Trained
@@ -278,7 +279,7 @@ def _jitted_fit(
 
     def update(index: Array, trained: Trained) -> Trained:
         rows_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
-        rows = _cleaned(_drawn(rows_key, comparisons, settings.fit_rows))
+        rows = clean(_drawn(rows_key, comparisons, settings.fit_rows))
         total = jnp.maximum(rows.weight.sum(), 1e-30)
         both = pair(rows.first, rows.second)
         ref = in_slices(lambda part: sequence_log_prob(model, REFERENCE, part), both, settings.rows)
@@ -309,16 +310,6 @@ def _jitted_fit(
     return jax.lax.fori_loop(0, settings.num_updates, update, trained)
 
 
-def _cleaned(comparisons: Comparisons) -> Comparisons:
-    """Put zeros where no comparison is: anything may stand there, and NaN times a weight of 0 is NaN."""
-
-    def clean(column: Array) -> Array:
-        there = (comparisons.weight > 0).reshape((-1,) + (1,) * (column.ndim - 1))
-        return jnp.where(there, column, jnp.zeros((), column.dtype))
-
-    return jax.tree.map(clean, comparisons)
-
-
 def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons:
     """Draw rows in proportion to their weight, which then is 1; or take all as they are."""
     if num is None or num >= comparisons.weight.shape[0]:
@@ -326,9 +317,7 @@ def _drawn(key: Array, comparisons: Comparisons, num: int | None) -> Comparisons
     upper = jnp.cumsum(comparisons.weight)
     draws = jax.random.uniform(key, (num,), upper.dtype) * upper[-1]
     last = comparisons.weight.shape[0] - 1 - jnp.argmax(comparisons.weight[::-1] > 0)
-    index = jnp.searchsorted(upper, draws, side="right")
-    index = jnp.minimum(index, last.astype(index.dtype))
-    drawn = jax.tree.map(lambda column: column[index], comparisons)
+    drawn = rows_at(comparisons, upper, draws, last)
     # 0 where no row has any weight: nothing is learnt from an empty memory
     return drawn._replace(weight=(drawn.weight > 0).astype(drawn.weight.dtype))
 

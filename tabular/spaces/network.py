@@ -29,6 +29,7 @@ from nlhf.base import (
     check_whole,
 )
 from nlhf.errors import InputError
+from nlhf.optimiser import apply
 from nlhf.policies import Mixture
 from tabular.games import Game
 from tabular.spaces.simplex import log_ratio_loss, present
@@ -185,9 +186,6 @@ def descend(settings: Static, objective: Callable[[Any], Array], start: Any) -> 
     def update(_: Array, carry: tuple) -> tuple:
         point, state = carry
         gradient = jax.grad(objective)(point)
-        # optax multiplies Python floats by integer counts, which strict promotion (our tests) refuses
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = transformation.update(gradient, state, point)
-        return optax.apply_updates(point, updates), state
+        return apply(transformation, gradient, state, point)
 
     return jax.lax.fori_loop(0, num_updates, update, (start, transformation.init(start)))[0]

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 
 from nlhf import logspace
 from nlhf.base import Calibration, Comparisons, Feedback, PolicySpace, Target
+from nlhf.optimiser import apply
 from tabular.games import Game
 
 Array = jax.Array
@@ -150,10 +151,7 @@ def minimise(
     def step(carry: tuple) -> tuple:
         point, state, _, count = carry
         value, grad = value_and_grad(point, state=state)
-        # optax mixes integer counts with floats, which strict promotion (our tests) refuses
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = solver.update(grad, state, point, value=value, grad=grad, value_fn=objective)
-        moved = optax.apply_updates(point, updates)
+        moved, state = apply(solver, grad, state, point, value=value, grad=grad, value_fn=objective)
         # an objective without a minimum ends in infinities: keep the last point that is one
         finite = jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(moved)]).all()
         point = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, point)

@@ -62,7 +62,7 @@ def test_other_refusals():
 
 def test_a_given_batch_is_answered_as_it_is():
     rows = actions(1.0, 0.0, 1.0)
-    answer = datasets.given(rows).duel(jax.random.key(0), None, None)
+    answer = datasets.fixed_batch(rows).duel(jax.random.key(0), None, None)
     jax.tree.map(np.testing.assert_array_equal, answer, rows)
     with pytest.raises(InputError, match="no table of preferences"):
-        datasets.given(rows).payoff(jax.random.key(0), None)
+        datasets.fixed_batch(rows).payoff(jax.random.key(0), None)

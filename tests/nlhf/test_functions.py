@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 
 from nlhf import Algorithm, Info, InputError, egpo
 from nlhf.base import algorithm, as_algorithm, hyper
-from nlhf.datasets import given, train
+from nlhf.datasets import fixed_batch, train
 from nlhf.functions import Held, as_partial
 from nlhf.targets import explicit
 from tabular.families import biased_rock_paper_scissors
@@ -102,7 +102,7 @@ def test_a_training_loop_takes_a_record_of_anybody():
     state = train(nested(0.4, 0.3), space, exact(GAME, space.log_prob), key=jax.random.key(0), num_steps=40)
     np.testing.assert_allclose(state.policy, run(ours(0.4, 0.3), GAME, num_steps=40).state.policy, atol=1e-12)
     with pytest.raises(InputError, match="has the functions init and step, but a int has not"):
-        train(3, space, given(None), key=jax.random.key(0), num_steps=1)
+        train(3, space, fixed_batch(None), key=jax.random.key(0), num_steps=1)
 
 
 def test_what_is_a_leaf_and_what_is_structure():

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nlhf.base import Algorithm, Array, Comparisons, Oracle, Policy, PolicySpace
-from nlhf.datasets import given
+from nlhf.datasets import fixed_batch
 from nlhf.transformer.data.order import indices
 from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.model import sharding
@@ -131,7 +131,7 @@ def pair_oracles(pairs: Comparisons, *, batch: int, seed: int = 0, placement: Pl
       seed: of the order of the pairs.
       placement: where arrays lie.
     """
-    return lambda index: given(placement.rows(placement.batch(pairs, seed, index, batch)[0]))
+    return lambda index: fixed_batch(placement.rows(placement.batch(pairs, seed, index, batch)[0]))
 
 
 def train(

@@ -9,7 +9,7 @@ from lm_runs import CONFIG
 
 from nlhf import dpo, egpo
 from nlhf.base import Comparisons
-from nlhf.datasets import given
+from nlhf.datasets import fixed_batch
 from nlhf.replay import buffer
 from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.model import decoder
@@ -99,7 +99,7 @@ def test_labelled_pairs_are_taken_in_turn_and_learnt_from(world):
     )
     method = dpo(0.1, 0.0, buffer(8, response=empty(2, 3)))
     oracles = preference.pair_oracles(pairs, batch=2)
-    expected = given(jax.tree.map(lambda leaf: leaf[preference.indices(0, 2, 3, 2)], pairs))
+    expected = fixed_batch(jax.tree.map(lambda leaf: leaf[preference.indices(0, 2, 3, 2)], pairs))
     jax.tree.map(
         np.testing.assert_array_equal, oracles(1).duel(None, None, None), expected.duel(None, None, None)
     )
