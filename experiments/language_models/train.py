@@ -370,7 +370,9 @@ def _judge_run(command: Train, base: Base, data: Data, placement: Placement) -> 
     def advance(index: int, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         rows, _ = placement.batch(data.train, c.seed, index, c.batch)
         key = jax.random.fold_in(state.key, index)
-        trained, value = training.step(key, state.algorithm, fixed_batch(placement.rows(rows)), loss, optimiser)
+        trained, value = training.step(
+            key, state.algorithm, fixed_batch(placement.rows(rows)), loss, optimiser
+        )
         new = TrainState(trained, state.key)
         evaluated = (index + 1) % c.evaluate_every == 0 or index + 1 == c.steps
         return new, {"loss": value, **(measure(new) if evaluated else {})}
