@@ -12,7 +12,6 @@ import numpy as np
 from nlhf import logspace
 from nlhf.base import Info
 from nlhf.method import arguments, make
-from proofs_checks import bound
 from proofs_checks.contract.worlds import (
     BETA,
     Contract,
@@ -27,7 +26,7 @@ from proofs_checks.contract.worlds import (
     structure,
     worlds,
 )
-from tabular import families, games
+from tabular import bounds, families, games
 from tabular.metrics import METRICS
 from tabular.runner import Axes, run
 from tabular.solution import solve
@@ -167,7 +166,7 @@ class AlgorithmContract(Contract):
         settings = arguments(self.method, BETA, **self.settings)
         method, step_size = make(self.method, settings), settings.get("step_size")
         size = np.nan if step_size is None else step_size
-        known = bound.constants(game(), solve(game()).log_policy, game().log_ref, size)
+        known = bounds.constants(game(), solve(game()).log_policy, game().log_ref, size)
         assert len({claim.name for claim in method.claims}) == len(method.claims)
         for claim in method.claims:
             constants = known if claim.regularised else known._replace(beta=0.0)
