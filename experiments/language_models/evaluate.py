@@ -50,9 +50,6 @@ class Result:
 def main(command: Evaluate) -> None:
     """Load the policies, let them answer, and print who wins.
 
-    Args:
-      command: which runs, and how.
-
     Raises:
       InputError: if a number is out of range, a run cannot be read, or the runs have several references.
       BusyError: if another process writes the output folder.
@@ -77,9 +74,6 @@ def main(command: Evaluate) -> None:
 
 def check(command: Evaluate) -> list[str]:
     """Check what can be checked before a model is loaded.
-
-    Args:
-      command: which runs, and how.
 
     Returns:
       A name for each run.
@@ -119,10 +113,6 @@ def name_runs(places: Sequence[pathlib.Path]) -> list[str]:
 
 def measure(command: Evaluate, names: Sequence[str]) -> Result:
     """Draw responses of every policy to the held-out prompts of the first run, and compare them.
-
-    Args:
-      command: which runs, and how.
-      names: of the runs.
 
     Raises:
       InputError: if a run cannot be read, the runs have several references, or there is no judge.
@@ -217,11 +207,7 @@ def _prompts(command: Evaluate, names: Sequence[str], base: Base) -> tuple[np.nd
 
 
 def table(result: Result) -> str:
-    """Return the tables that are printed.
-
-    Args:
-      result: what was measured.
-    """
+    """Return the tables that are printed."""
     rows = [
         (name, f"{result.kl[name]:.2f}" if name in result.kl else "", f"{result.tokens[name]:.1f}")
         for name in result.win_rates.names

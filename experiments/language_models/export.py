@@ -24,9 +24,6 @@ TOKENIZER_FILES = (
 def main(command: Export) -> None:
     """Write the folder; it appears when it is whole.
 
-    Args:
-      command: which run, and where to.
-
     Raises:
       InputError: if the run has no policy, or the folder cannot be written or holds something.
     """
@@ -51,7 +48,7 @@ def main(command: Export) -> None:
 
 
 def _first_model(run: pathlib.Path) -> pathlib.Path:
-    """The model that a run, or the first of the runs that it goes on from, started from."""
+    """The model that a run, or the first of the runs that it continues, started from."""
     source: pathlib.Path = run
     while is_run(source):
         settings = read_run(source)["settings"]
@@ -67,7 +64,7 @@ def _ending_at(path: pathlib.Path, end: int | None, scratch: pathlib.Path) -> pa
         settings = json.loads(path.read_text(encoding="utf-8"))
         ends = settings.get("eos_token_id")
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}); mend or remove it") from None
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}); fix or remove it") from None
     if end in (ends if isinstance(ends, list) else [ends]):
         return path
     copy = scratch / path.name

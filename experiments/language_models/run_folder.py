@@ -31,11 +31,11 @@ def check_folder(folder: pathlib.Path, settings: dict[str, Any]) -> None:
     from nlhf.transformer.runs.digest import differences
 
     if (folder / RUN).exists():
-        told = differences(read_run(folder)["settings"], settings, FREE)
-        if told:
+        changed = differences(read_run(folder)["settings"], settings, FREE)
+        if changed:
             raise InputError(
-                f"{folder}: is a run with other settings ({'; '.join(told)[:400]}); give those, or another "
-                "--out"
+                f"{folder}: is a run with other settings ({'; '.join(changed)[:400]}); give those, or "
+                "another --out"
             )
         return
     # what a killed process was about to write is ours too

@@ -19,9 +19,6 @@ SHOWN = 4  # prompts of a run's held-out data, where none is given
 def main(command: Sample) -> None:
     """Print responses.
 
-    Args:
-      command: what to sample from, and how.
-
     Raises:
       InputError: if a number is out of range, or there is no prompt.
     """
@@ -75,10 +72,6 @@ def _prompts(command: Sample, base: Base) -> list[list[int]]:
 def held_out_prompts(run: pathlib.Path, base: Base) -> np.ndarray:
     """Return the prompts ``[N, P]`` that a run held out, left-padded with -1.
 
-    Args:
-      run: folder of the run.
-      base: its model.
-
     Raises:
       InputError: if its data cannot be read.
     """
@@ -91,8 +84,6 @@ def draw(command: Sample, base: Base, prompts: list[list[int]]) -> list[list[str
     """Return K texts for each prompt.
 
     Args:
-      command: how to sample.
-      base: what to sample from.
       prompts: token ids.
 
     Raises:

@@ -46,7 +46,6 @@ def find_method(name: str, plan: Plan) -> Method:
 
     Args:
       name: as ``nlhf.find`` takes it.
-      plan: of the run.
 
     Raises:
       InputError: if there is no such algorithm, it needs a table, or it cannot learn from a data set's labels
@@ -75,8 +74,6 @@ def hyper_parameters(method: Method, plan: Plan, given: Mapping[str, Any]) -> di
     """Return the numbers that an algorithm takes, the given ones before the defaults.
 
     Args:
-      method: the algorithm.
-      plan: of the run.
       given: values of ``NUMBERS``; ``None`` or absent takes the default.
 
     Raises:

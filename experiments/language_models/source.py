@@ -76,9 +76,6 @@ class PolicyPart(NamedTuple):
 def read_run(folder: pathlib.Path) -> dict[str, Any]:
     """Read what a run of ``nlhf train`` says of itself.
 
-    Args:
-      folder: of the run.
-
     Returns:
       Its ``settings``, and its ``content``: what it read when it began, empty where that was not recorded.
 
@@ -130,7 +127,7 @@ def load_base(
     Args:
       preset: name of one, or ``None``.
       model: path of a model or a run, or ``None``.
-      say: is told what takes long.
+      say: reports what takes long.
       folder: of the run, for the preset.
       seed: of the preset's parameters.
       step: of which checkpoint, where the model is a run; ``None`` is the newest.
@@ -165,11 +162,7 @@ def _load(path: pathlib.Path) -> Base:
 
 
 def tree_digest(tree: Any) -> str:
-    """Return one SHA-256 for all arrays of a tree.
-
-    Args:
-      tree: of arrays.
-    """
+    """Return one SHA-256 for all arrays of a tree."""
     from nlhf.transformer.runs.digest import named_leaves, state_digests, total
 
     return total(state_digests(named_leaves(tree)))
@@ -246,8 +239,7 @@ def load_reference(
     """Load what a run started from; its tokenizer ends where the run's template does.
 
     Args:
-      run: folder of the run.
-      say: is told what takes long, or was passed over.
+      say: reports what takes long, or was passed over.
       inside: runs that are being loaded and need this one.
 
     Raises:
@@ -284,7 +276,7 @@ def load_policy(
     Args:
       run: folder of the run, which may be going on.
       step: of which checkpoint; ``None`` is the newest that is intact.
-      say: is told what was passed over.
+      say: reports what was passed over.
       inside: runs that are being loaded and need this one.
 
     Raises:

@@ -41,9 +41,6 @@ BEFORE = 2**31 - 1  # the index of no step, for the draws of the evaluation befo
 def main(command: Train) -> int:
     """Train, or resume.
 
-    Args:
-      command: of the run.
-
     Returns:
       0, or 128 plus the number of the signal that stopped the run.
 
@@ -78,9 +75,6 @@ def _joined(command: Train, folder: pathlib.Path) -> int:
 
 def check(command: Train) -> None:
     """Refuse numbers out of range, before anything is loaded.
-
-    Args:
-      command: of the run.
 
     Raises:
       InputError: naming the option.
@@ -185,7 +179,7 @@ def _asked(command: Train, folder: pathlib.Path) -> Asked:
 
 
 def _train(command: Train, folder: pathlib.Path) -> int:
-    # heavy imports after the lock: a second run on the folder is told at once
+    # heavy imports after the lock: a second run on the folder ends at once
     import jax
 
     from experiments.language_models.train_data import load_data, recorded
@@ -265,7 +259,6 @@ def build_optimiser(command: Train, projections: int = 1) -> Any:
     """Make the optimiser of a run.
 
     Args:
-      command: of the run.
       projections: of a step, each resuming from the optimiser state of the one before.
     """
     from experiments.language_models.settings import optimiser
@@ -392,7 +385,6 @@ def num_responses(method: Method | None, responses: int, values: Mapping[str, An
     Args:
       method: the algorithm; ``None`` trains a judge.
       responses: K of a payoff.
-      values: that the step reported.
     """
     return 2 if method is None or method.learns else responses * int(values["queries"])
 

@@ -71,7 +71,7 @@ def load_data(settings: DataSettings, base: Base, say: Say = lambda text: None) 
     Args:
       settings: which rows.
       base: the model that reads them.
-      say: is told what was left out.
+      say: reports what was left out.
 
     Raises:
       InputError: if rows break a rule, or there are too few.

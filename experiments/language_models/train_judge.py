@@ -42,8 +42,6 @@ def build_judge(text: str, base: Base, answers: pathlib.Path | None = None) -> t
     """Make the judge of a text.
 
     Args:
-      text: as in ``find_judge``.
-      base: the model whose responses are judged.
       answers: file that keeps what a function answers.
 
     Returns:
@@ -71,10 +69,8 @@ def load_judge(run: pathlib.Path, kind: str, base: Base, say: Say = lambda text:
     """Load the parameters of a judge that ``nlhf train --mode reward|pairwise`` trained.
 
     Args:
-      run: folder of that run.
       kind: ``reward`` or ``pairwise``.
-      base: the model whose responses are judged.
-      say: is told what was passed over.
+      say: reports what was passed over.
 
     Raises:
       InputError: if the run trained something else, or on other tokens.

@@ -51,7 +51,6 @@ def prompt_win_rates(judge: Judge, responses: Sequence[Responses]) -> np.ndarray
     1 - W and the diagonal 1/2. For a judge that favours a position use ``symmetric`` first.
 
     Args:
-      judge: whom to ask.
       responses: of M policies to the same prompts, each ``[B, K]``, all of one shape.
 
     Raises:
@@ -110,7 +109,6 @@ def bootstrap(values: np.ndarray, num_resamples: int, seed: int) -> tuple[np.nda
     Args:
       values: ``[B, ...]``, one row a prompt.
       num_resamples: >= 1.
-      seed: of the resamples.
 
     Returns:
       Lower and upper ends, ``[...]``.
@@ -134,8 +132,6 @@ def summarise(names: Sequence[str], rates: np.ndarray, *, num_resamples: int, se
     Args:
       names: of the M policies.
       rates: ``[B, M, M]``, of ``prompt_win_rates``; several draws of policies may be averaged first.
-      num_resamples: of the prompts.
-      seed: of the resamples.
     """
     from tabular.rational import solve_exact
 
@@ -150,11 +146,7 @@ def summarise(names: Sequence[str], rates: np.ndarray, *, num_resamples: int, se
 
 
 def report(found: WinRates) -> str:
-    """Return the table of win rates with intervals (row against column) and the equilibrium.
-
-    Args:
-      found: what was measured.
-    """
+    """Return the table of win rates with intervals (row against column) and the equilibrium."""
     rows = []
     for i, name in enumerate(found.names):
         cells = [
@@ -169,11 +161,6 @@ def report(found: WinRates) -> str:
 
 def draw(axes: Axes, found: WinRates, *, size: float = 7.0) -> Any:
     """Draw the heat map of win rates, with the equilibrium beside the names.
-
-    Args:
-      axes: where.
-      found: what was measured.
-      size: of the numbers, in points.
 
     Returns:
       The image, for a colour bar.
@@ -200,11 +187,7 @@ def draw(axes: Axes, found: WinRates, *, size: float = 7.0) -> Any:
 
 
 def plot(found: WinRates) -> Figure:
-    """Return the heat map as a figure of its own.
-
-    Args:
-      found: what was measured.
-    """
+    """Return the heat map as a figure of its own."""
     import matplotlib
     import matplotlib.pyplot as plt
 

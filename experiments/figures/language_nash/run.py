@@ -182,7 +182,6 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     """Train every method on every language.
 
     Args:
-      config: settings.
       progress: called with a description and the number of units before each unit of work.
 
     Raises:
@@ -295,10 +294,7 @@ def train(config: Config, name: str, at: World, optimiser: optax.GradientTransfo
     """Run one method on the transformer of one language.
 
     Args:
-      config: settings.
-      name: key of the method.
-      at: the language.
-      optimiser: made once, or everything compiles anew.
+      optimiser: made once, or everything compiles again.
     """
     method = METHODS[name]
     algorithm = method.make(config.step_size, config.beta)

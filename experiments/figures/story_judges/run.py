@@ -24,7 +24,6 @@ import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -39,9 +38,6 @@ from nlhf.base import check_number, check_whole
 from nlhf.errors import InputError
 from nlhf.transformer.policy import REFERENCE
 from nlhf.transformer.responses import Responses, flat, length
-
-if TYPE_CHECKING:
-    pass
 
 CONTINUATIONS = 10  # of a prompt, for the share of prompts with a cycle
 REFERENCE_NAME = "reference"
@@ -113,7 +109,6 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
     """Train every method with every seed, and let the last policies meet.
 
     Args:
-      config: settings.
       progress: called with a description and the number of units before each unit of work.
 
     Raises:
@@ -169,9 +164,6 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
 
 def check(config: Config) -> None:
     """Refuse settings out of range, before anything is loaded.
-
-    Args:
-      config: settings.
 
     Raises:
       InputError: naming the setting.

@@ -56,10 +56,6 @@ class World(NamedTuple):
 def find(folder: str, name: str) -> pathlib.Path:
     """Return the path of a file in a folder of data, or in the folder there that usually holds it.
 
-    Args:
-      folder: of the data.
-      name: of the file.
-
     Raises:
       InputError: if it is in neither.
     """
@@ -75,7 +71,6 @@ def load(config: Config, scratch: pathlib.Path) -> tuple[Base, np.ndarray]:
     """Return the model and the encoded prompts ``[N, P]``.
 
     Args:
-      config: settings.
       scratch: where a model may be pretrained.
 
     Raises:
@@ -108,14 +103,12 @@ def build_world(config: Config, base: Base, prompts: np.ndarray) -> World:
     """Split the prompts and make what all runs share.
 
     Args:
-      config: settings.
-      base: the model.
       prompts: ``[N, P]``.
     """
     order = permutation(config.seed, 0, len(prompts))
     model = LanguageModel(base.params, base.config)
     end = base.tokenizer.end
-    # made once: another optimiser compiles everything anew
+    # made once: with another optimiser everything compiles again
     payoff_adam, label_adam = (
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.98))
         for rate in (config.learning_rate, config.label_learning_rate)
@@ -143,10 +136,7 @@ def held_out_draw(
     """Draw responses to the held-out prompts, ``[B, K]``.
 
     Args:
-      world: what all runs share.
-      config: settings.
       place: number of the draw; each gives others.
-      policy: to draw from.
       num: K; ``None`` takes ``config.draws``.
     """
     return sample(
@@ -164,10 +154,6 @@ def train(world: World, config: Config, name: str, seed: int, reference: Respons
     """Run one method with one seed.
 
     Args:
-      world: what all runs share.
-      config: settings.
-      name: of the method.
-      seed: of the run.
       reference: responses of the reference to the held-out prompts, to be compared with.
 
     Returns:
@@ -229,7 +215,6 @@ def cycles(judge: Judge, responses: Responses) -> tuple[float, float]:
     """Return the shares of prompts with a circle of three among the responses, and without a winner.
 
     Args:
-      judge: whom to ask.
       responses: ``[B, K]``.
     """
     beats = np.asarray(preferences(judge, responses)) > 0.5 + 1e-6

@@ -96,7 +96,6 @@ def prompt_oracles(
 
     Args:
       model: that draws the responses.
-      judge: whom to ask.
       prompts: ``[N, P]`` ids, left-padded with -1.
       batch: B, prompts a step.
       num_responses: K >= 2 of a payoff.
@@ -104,7 +103,6 @@ def prompt_oracles(
       end: id of the token that ends a response.
       soft_labels: whether a label is the judge's probability, or 0 or 1 drawn with it.
       seed: of the order of the prompts.
-      placement: where arrays lie.
     """
 
     def oracle(index: int) -> Oracle:
@@ -129,7 +127,6 @@ def pair_oracles(pairs: Comparisons, *, batch: int, seed: int = 0, placement: Pl
       pairs: ``[N]``.
       batch: B, pairs a step.
       seed: of the order of the pairs.
-      placement: where arrays lie.
     """
     return lambda index: fixed_batch(placement.rows(placement.batch(pairs, seed, index, batch)[0]))
 
@@ -161,7 +158,6 @@ def train(
       evaluate: ``evaluate(steps made, policy) -> numbers``, logged.
       evaluate_every: steps between evaluations; the start and the last step are always evaluated.
       compiled: whether a step is one compiled program, which a judge in Python slows down.
-      placement: where arrays lie.
       folder: where checkpoints and the log are kept, so that the same call resumes; ``None`` keeps nothing.
       **options: as ``loop.run_steps`` takes them: ``config``, ``save_every``, ``best``, ``messages`` ...
 
@@ -205,10 +201,6 @@ def compare_with_reference(
 
     Args:
       key: random key of the draws.
-      model: that draws.
-      space: of the policy.
-      judge: whom to ask.
-      policy: to be compared.
       prompts: ``[B, P]``.
       size: tokens of a response at most.
       end: id of the token that ends a response.
@@ -240,7 +232,6 @@ def mean_wins(judge: Judge, own: Any, other: Any, shape: tuple[int, int]) -> Any
     """``mean_kl P(y_bk ≻ y'_bl)`` for each prompt b, from features of all responses, ``[B]``.
 
     Args:
-      judge: whom to ask.
       own: features ``[BK, ...]`` of the responses whose wins are counted.
       other: those of the responses that they meet.
       shape: ``(B, K)``.
@@ -254,13 +245,7 @@ def mean_wins(judge: Judge, own: Any, other: Any, shape: tuple[int, int]) -> Any
 
 
 def score_pairs(space: PolicySpace, policy: Policy, pairs: Comparisons) -> dict[str, Any]:
-    """Accuracy of the implicit reward ``log π/π_ref`` on labelled pairs, and nats a token of the chosen.
-
-    Args:
-      space: of the policy.
-      policy: to be judged.
-      pairs: held out.
-    """
+    """Accuracy of the implicit reward ``log π/π_ref`` on labelled pairs, and nats a token of the chosen."""
     margin, log_prob = _margins(space, policy, pairs)
     label = pairs.prefer_first.astype(margin.dtype)
     right = jnp.where(margin > 0, label, 1 - label)

@@ -89,7 +89,6 @@ def pretrain(
       num_steps: >= 1.
       batch: texts a step.
       learning_rate: > 0, at its peak.
-      seed: of the order.
       folder: where checkpoints are kept, so that the same call resumes; ``None`` keeps nothing.
       messages: what hears how far it is.
 
