@@ -48,7 +48,7 @@ def plot(result: Result) -> Figure:
             if method not in drawn:
                 style = palette.style(method)
                 look = {"color": style.colour, "weight": "bold", "annotation_clip": False}
-                axes.annotate(style.label, (0, 1.42), xycoords="axes fraction", **look)
+                axes.annotate(style.label, (0, 1.34), xycoords="axes fraction", **look)
             drawn.add(method)
             if column == 0:
                 axes.set_ylabel("measured / bound")
