@@ -7,6 +7,7 @@ import pytest
 
 from experiments.cli import main
 from experiments.language_models import source
+from nlhf.testing import contract
 
 OURS = """
 from typing import Any, NamedTuple
@@ -121,7 +122,7 @@ def test_convergence(folder):
 @pytest.mark.slow
 @EACH
 def test_contract(place):
-    suite = pytest.importorskip("nlhf.testing").contract(place)
+    suite = contract(place)
     checks = [name for name in dir(suite) if name.startswith("test_")]
     assert len(checks) > 10
     for name in checks:
