@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from nlhf.base import Algorithm, Comparisons, Policy, PolicySpace
-from nlhf.datasets import given
+from nlhf.datasets import fixed_batch
 from nlhf.replay import latest
 from tabular.many import num_workers
 from tabular.mdps.mdp import MDP
@@ -78,7 +78,7 @@ def in_chunks(function: Callable[..., Any], arguments: tuple, width: int, worker
 def fit_whole(algorithm: Algorithm, space: PolicySpace, data: Comparisons) -> Policy:
     """Return the policy after one step from the reference on a whole data set: no chance in it."""
     state = algorithm.init(space.reference)
-    return algorithm.step(jax.random.key(0), state, given(data), space)[0].policy
+    return algorithm.step(jax.random.key(0), state, fixed_batch(data), space)[0].policy
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
