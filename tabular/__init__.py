@@ -1,12 +1,13 @@
 """The microscope: games small enough to be solved exactly, and the instruments to look at them.
 
-The first program finds the Nash policy of a game, and how close an algorithm comes to it:
+The first program finds the Nash policy of a game, and draws how an algorithm comes to it under its bound:
 
->>> import jax, nlhf, tabular
->>> jax.config.update("jax_enable_x64", True)
+>>> import nlhf, tabular
+>>> nlhf.setup()
 >>> game = tabular.make_game(tabular.families.biased_rock_paper_scissors(), beta=0.1)
 >>> nash = tabular.solve(game)
->>> trace = tabular.run(nlhf.egpo(1.5, game.beta), game, num_steps=400, log_nash=nash)
+>>> trace = tabular.run(nlhf.default("egpo", game.beta), game, num_steps=400, log_nash=nash)
+>>> axes = trace.plot(bound=True)
 >>> bool(trace.of("kl_to_nash")[-1] < 1e-12)
 True
 

@@ -236,7 +236,9 @@ def _iterate(
     if caution:
         warnings.warn(caution, stacklevel=2)
     game = make_game(table.preference, log_ref, beta)
-    trace = run(method, game, num_steps=steps, every=steps, measures=("exploitability",))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* has left NaN")  # it is an error here
+        trace = run(method, game, num_steps=steps, every=steps, measures="exploitability")
     log_policy = np.asarray(trace.state.policy)
     if not np.isfinite(log_policy).all():
         raise InputError(f"{name} gave infinities or NaN within {steps} steps; give a smaller --step-size")
