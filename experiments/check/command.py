@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RESULTS = pathlib.Path("results")
 LEDGER, PAGE = "ledger.json", "LEDGER.md"
-HOME = "proofs_checks"  # the folder whose full ledger the README beside it shows
+HOME = "proofs_checks"  # the folder whose full ledger the page of algorithms shows
 LARGEST_SEED = 2**32 - 1
 # what JAX reports of its time before a program runs
 COMPILING = (
@@ -87,7 +87,7 @@ def main(command: commands.Check) -> None:
     if against:
         raise UnexpectedVerdictError("; ".join(against))
     if folder is not None and whole and command.full and folder.resolve().name == HOME:
-        _refresh_readme(folder, ledger)
+        _refresh_page(folder, ledger)
 
 
 def _is_own(algorithm: str | None) -> bool:
@@ -361,9 +361,9 @@ def _stage(run: result_folder.Run, ledger: Mapping[str, Any]) -> None:
     run.add(PAGE, render(ledger))
 
 
-def _refresh_readme(folder: pathlib.Path, ledger: Mapping[str, Any]) -> None:
-    from experiments.check.readme import refresh
+def _refresh_page(folder: pathlib.Path, ledger: Mapping[str, Any]) -> None:
+    from experiments.check.algorithms_page import refresh
 
-    path = folder.resolve().parent / "README.md"
+    path = folder.resolve().parent / "experiments" / "docs" / "algorithms.md"
     if refresh(path, ledger):
-        print(f"nlhf: the table of algorithms in {path} is up to date", file=sys.stderr)
+        print(f"nlhf: the tables in {path} are up to date", file=sys.stderr)

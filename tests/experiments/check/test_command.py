@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.check import command as check
-from experiments.check import readme as check_readme
+from experiments.check import algorithms_page as page
 from experiments.check import store as check_store
 from experiments.check.errors import unknown_claim
 from proofs_checks import ledger, report
@@ -352,12 +352,13 @@ def test_near_matches_ignore_case_and_find_parts():
     assert "game.skew" in unknown_claim("skew", names)
 
 
-def test_the_readme_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(check_readme, "ALGORITHM_NAMES", ("egpo",))
-    readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{check_readme.BEGIN}\nold\n{check_readme.END}\nbelow\n", encoding="utf-8")
+def test_the_page_of_algorithms_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "ALGORITHM_NAMES", ("egpo",))
+    readme = tmp_path / "experiments" / "docs" / "algorithms.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text(f"above\n{page.BEGIN}\nold\n{page.END}\nbelow\n", encoding="utf-8")
     before = readme.read_bytes()
-    # a quick ledger, one in another folder, and one with a failed row are not what the README shows
+    # a quick ledger, one in another folder, and one with a failed row are not what the page shows
     assert nlhf("check", "--out", "proofs_checks").code == 0
     assert nlhf("check", "--full", "--out", "referee").code == 0
     rows.worst["omwu.kl"] = 7.0
@@ -366,10 +367,10 @@ def test_the_readme_is_refreshed_beside_its_folder(nlhf, rows, tmp_path, monkeyp
     rows.worst["omwu.kl"] = 0.75
     done = nlhf("check", "--full", "--out", "proofs_checks")
     assert done.code == 0
-    assert f"the table of algorithms in {readme} is up to date" in done.err
+    assert f"the tables in {readme} are up to date" in done.err
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"above\n{check_readme.BEGIN}\n| name |")
-    assert text.endswith(f"|\n{check_readme.END}\nbelow\n")
+    assert text.startswith(f"above\n{page.BEGIN}\n| name |")
+    assert text.endswith(f"|\n{page.END}\nbelow\n")
     assert "old" not in text
     before = readme.read_bytes()
     assert nlhf("check", "--claim", "egpo.kl", "--out", "part").code == 0

@@ -1,4 +1,4 @@
-"""README's tables of algorithms: what each says of itself, and what the referee measured."""
+"""The tables of `docs/algorithms.md`: what each says of itself, and what the referee measured."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADER = (
 )
 
 
-def readme_table(ledger: Mapping[str, Any]) -> str:
+def games_table(ledger: Mapping[str, Any]) -> str:
     """Return the table of the algorithms that solve games, in Markdown.
 
     Args:
@@ -60,10 +60,10 @@ def learners_table() -> str:
 
 
 def with_table(text: str, ledger: Mapping[str, Any]) -> str | None:
-    """Return a README with its tables rebuilt, ``None`` if it has no place for the first one."""
+    """Return the page with its tables rebuilt, ``None`` if it has no place for the first one."""
     if BEGIN not in text:
         return None
-    for (begin, end), made in ((BEGIN, END), readme_table(ledger)), (LEARNERS, learners_table()):
+    for (begin, end), made in ((BEGIN, END), games_table(ledger)), (LEARNERS, learners_table()):
         head, found, rest = text.partition(begin)
         _, closed, tail = rest.partition(end)
         if found and closed:
@@ -72,7 +72,7 @@ def with_table(text: str, ledger: Mapping[str, Any]) -> str | None:
 
 
 def refresh(path: pathlib.Path, ledger: Mapping[str, Any]) -> bool:
-    """Write the table into a README that has the markers; return whether it has.
+    """Write the table into a page that has the markers; return whether it has.
 
     Raises:
       InputError: if it cannot be written.

@@ -1,25 +1,25 @@
-"""The README's generated table: what the committed ledger gives, and true of the algorithms."""
+"""The generated tables of the page of algorithms: what the committed ledger gives, and true of the algorithms."""
 
 import json
 import pathlib
 
-from experiments.check import readme as check_readme
+from experiments.check import algorithms_page
 from nlhf import ALGORITHMS, METHODS
 
-ROOT = pathlib.Path(check_readme.__file__).parents[2]
+ROOT = pathlib.Path(algorithms_page.__file__).parents[2]
 
 
 def stored(folder):
     return json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
 
 
-def test_the_committed_readme_is_what_the_committed_ledger_gives():
+def test_the_committed_page_is_what_the_committed_ledger_gives():
     """Stale? Run ``nlhf check --full --out proofs_checks``."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert check_readme.with_table(text, stored(ROOT / "proofs_checks")) == text
+    text = (ROOT / "experiments/docs/algorithms.md").read_text(encoding="utf-8")
+    assert algorithms_page.with_table(text, stored(ROOT / "proofs_checks")) == text
 
 
-def test_the_readme_names_the_claim_that_breaks_where_it_is_another():
+def test_the_page_names_the_claim_that_breaks_where_it_is_another():
     kept = stored(ROOT / "proofs_checks")
     point = {"proved_to": 2.0, "violated_from": 3.0, "grid": [[2.0, 1.0], [3.0, 1.5]]}
     unknown = {**point, "violated_from": None}
@@ -30,7 +30,7 @@ def test_the_readme_names_the_claim_that_breaks_where_it_is_another():
         "nash_mirror_prox": {"claim": "nash_mirror_prox.kl", "points": [unknown]},
         "nash_md": {"claim": "nash_md.constant.kl_sharp", "points": [at_its_end]},
     }
-    lines = check_readme.readme_table(kept).splitlines()
+    lines = algorithms_page.games_table(kept).splitlines()
     cells = {line.split("`")[1]: line.split(" | ")[6].strip() for line in lines[2:]}
     assert cells["egpo"] == "1.5 × the range"
     assert cells["omwu"] == "1.5 × the range of `omwu.long_step`"
@@ -38,7 +38,7 @@ def test_the_readme_names_the_claim_that_breaks_where_it_is_another():
     assert cells["nash_md"] == cells["mpo"] == ""
 
 
-def test_the_readme_counts_queries_as_the_algorithms_do():
+def test_the_page_counts_queries_as_the_algorithms_do():
     from bank import ROWS
 
     for name in ALGORITHMS:
