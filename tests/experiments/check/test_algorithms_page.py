@@ -1,4 +1,4 @@
-"""The generated tables of the page of algorithms: what the committed ledger gives, and true of the algorithms."""
+"""The generated tables of algorithms: what the committed ledger gives, and true of the algorithms."""
 
 import json
 import pathlib

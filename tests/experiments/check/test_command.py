@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.check import command as check
 from experiments.check import algorithms_page as page
+from experiments.check import command as check
 from experiments.check import store as check_store
 from experiments.check.errors import unknown_claim
 from proofs_checks import ledger, report
