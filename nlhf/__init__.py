@@ -24,6 +24,7 @@ _FACE = {
     "Method": "nlhf.method",
     "Oracle": "nlhf.base",
     "PolicySpace": "nlhf.base",
+    "PolicyState": "nlhf.base",
     "RangeWarning": "nlhf.errors",
     "default": "nlhf.method",
     "find": "nlhf.method",
