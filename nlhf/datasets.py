@@ -33,7 +33,6 @@ def compare(first: Any, second: Any, prefer_first: Any) -> Comparisons:
 
     Args:
       first: N first responses (a pytree such as ``Segments``).
-      second: likewise.
       prefer_first: ``[N]`` labels in [0, 1].
 
     Raises:
@@ -195,7 +194,6 @@ def train(
       algorithm: a learner.
       space: where its policy lives.
       oracle: where comparisons come from.
-      key: random key.
       num_steps: >= 1; another number compiles anew.
       start: first policy; ``None`` is the reference of the space.
 

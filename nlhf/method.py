@@ -168,7 +168,6 @@ def arguments(method: Method, beta: float, step_size: float | None = None, **set
     """Return what a factory is called with: the given numbers before the defaults of its record.
 
     Args:
-      method: a record.
       beta: KL coefficient, 0 or in [1e-15, 1e15].
       step_size: replaces the default; in [1e-15, 1e15].
       **settings: replace the other defaults.
@@ -223,7 +222,6 @@ def make(method: Method, chosen: dict[str, Any]) -> Algorithm:
     """Call the factory of a record.
 
     Args:
-      method: a record.
       chosen: arguments by name.
 
     Raises:

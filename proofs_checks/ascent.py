@@ -45,79 +45,48 @@ RARE = 12.0  # nats below the most likely action
 
 
 class Candidate(NamedTuple):
-    """Free parameters of one search; β is not read where it is given.
+    """Free parameters of one search; β is not read where it is given."""
 
-    Attributes:
-      skew: ``[A, A]``, the upper triangle: advantage = tanh(.) / 2.
-      nash: ``[A]`` logits of the planted equilibrium (of the reference, for β = 0).
-      offset: ``[A]`` log start - log Nash, up to a constant.
-      beta: ``[]`` unbounded; squashed into [1e-3, 10].
-    """
-
-    skew: Array
-    nash: Array
-    offset: Array
-    beta: Array
+    skew: Array  # ``[A, A]``, the upper triangle: advantage = tanh(.) / 2
+    nash: Array  # ``[A]`` logits of the planted equilibrium (of the reference, for β = 0)
+    offset: Array  # ``[A]`` log start - log Nash, up to a constant
+    beta: Array  # ``[]`` unbounded; squashed into [1e-3, 10]
 
 
 class Problem(NamedTuple):
-    """What to search for; every field is a batch ``[N]``, one entry a search.
+    """What to search for; every field is a batch ``[N]``, one entry a search."""
 
-    Attributes:
-      weight: ``[N, C]`` which of the variant's claims (one-hot).
-      stretch: step size over the end of the claim's range.
-      beta: KL coefficient, NaN where it is free.
-      method: a batch of algorithms; empty where the subject makes them.
-    """
-
-    weight: Array
-    stretch: Array
-    beta: Array
-    method: Any = ()
+    weight: Array  # ``[N, C]`` which of the variant's claims (one-hot)
+    stretch: Array  # step size over the end of the claim's range
+    beta: Array  # KL coefficient, NaN where it is free
+    method: Any = ()  # a batch of algorithms; empty where the subject makes them
 
 
 class Found(NamedTuple):
-    """The end of the searches.
+    """The end of the searches."""
 
-    Attributes:
-      ratio: ``[N]`` measured/bound, judged with the allowance for rounding.
-      step: ``[N]`` at which it was reached.
-      step_size: ``[N]``.
-      beta: ``[N]``.
-      advantage: ``[N, A, A]``.
-      log_ref: ``[N, A]``.
-      log_nash: ``[N, A]``.
-      log_start: ``[N, A]``.
-    """
-
-    ratio: Array
-    step: Array
-    step_size: Array
-    beta: Array
-    advantage: Array
-    log_ref: Array
-    log_nash: Array
-    log_start: Array
+    ratio: Array  # ``[N]`` measured/bound, judged with the allowance for rounding
+    step: Array  # ``[N]`` at which it was reached
+    step_size: Array  # ``[N]``
+    beta: Array  # ``[N]``
+    advantage: Array  # ``[N, A, A]``
+    log_ref: Array  # ``[N, A]``
+    log_nash: Array  # ``[N, A]``
+    log_start: Array  # ``[N, A]``
 
 
 class Subject(NamedTuple):
-    """What a compiled search is about; hashable.
+    """What a compiled search is about; hashable."""
 
-    Attributes:
-      claims: those that a search may be about, in the order of ``Problem.weight``; all of them about β > 0,
-        or all about β = 0.
-      make: ``make(step_size, beta) -> Algorithm``, traceable.
-      longest: ``longest(beta)``, the longest step where a claim's range has no end; ``None`` where the
-        algorithm brings its own step size.
-      num_actions: A.
-      num_steps: T, steps of the runs.
-    """
-
+    # those that a search may be about, in the order of ``Problem.weight``; all of them about β > 0, or all
+    # about β = 0
     claims: tuple[Claim, ...]
-    make: Callable[[Any, Any], Algorithm]
+    make: Callable[[Any, Any], Algorithm]  # ``make(step_size, beta) -> Algorithm``, traceable
+    # ``longest(beta)``, the longest step where a claim's range has no end; ``None`` where the algorithm
+    # brings its own step size
     longest: Callable[[Any], Any] | None
-    num_actions: int
-    num_steps: int
+    num_actions: int  # A
+    num_steps: int  # T, steps of the runs
 
     @property
     def regularised(self) -> bool:

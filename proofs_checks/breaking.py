@@ -29,22 +29,14 @@ EXCESS = 1e-6  # beyond what rounding can add, so that a violation is none of ar
 
 
 class Scan(NamedTuple):
-    """What is scanned for one method.
+    """What is scanned for one method."""
 
-    Attributes:
-      variant: key of ``proofs_checks.claims.VARIANTS``.
-      claim: the claim whose bound is judged.
-      proved: ``proved(beta)``, the composite step up to which the claim is made.
-      explicit: whether the method's own step is explicit, η = g/(1 + gβ).
-      factors: multiples of ``proved`` that are tried first.
-      num_steps: steps of the runs; one shows an extragradient's loss, an optimistic method builds it up.
-    """
-
-    variant: str
-    claim: str
-    proved: Callable[[Any], Any]
-    explicit: bool
-    factors: tuple[float, ...] = FACTORS
+    variant: str  # key of ``proofs_checks.claims.VARIANTS``
+    claim: str  # the claim whose bound is judged
+    proved: Callable[[Any], Any]  # ``proved(beta)``, the composite step up to which the claim is made
+    explicit: bool  # whether the method's own step is explicit, η = g/(1 + gβ)
+    factors: tuple[float, ...] = FACTORS  # multiples of ``proved`` that are tried first
+    # steps of the runs; one shows an extragradient's loss, an optimistic method builds it up
     num_steps: int = 4
 
 

@@ -44,45 +44,26 @@ START_SPREAD = 2.0  # nats: standard deviation of the random starts' logits
 
 
 class Witness(NamedTuple):
-    """The run that came closest to breaking a claim, or broke it worst.
+    """The run that came closest to breaking a claim, or broke it worst."""
 
-    Attributes:
-      game: the game, unbatched.
-      start: ``[X, A]`` first log-policy.
-      step: after how many steps.
-      measured: the metric (its mean over seeds).
-      standard_error: of that mean; 0 for one seed.
-      bound: the promised ceiling.
-      step_size: the method's step size, NaN for a schedule.
-    """
-
-    game: Game
-    start: np.ndarray
-    step: int
-    measured: float
-    standard_error: float
-    bound: float
-    step_size: float
+    game: Game  # the game, unbatched
+    start: np.ndarray  # ``[X, A]`` first log-policy
+    step: int  # after how many steps
+    measured: float  # the metric (its mean over seeds)
+    standard_error: float  # of that mean; 0 for one seed
+    bound: float  # the promised ceiling
+    step_size: float  # the method's step size, NaN for a schedule
 
 
 class Verdict(NamedTuple):
-    """What became of a claim.
+    """What became of a claim."""
 
-    Attributes:
-      claim: the claim.
-      holds: whether measured <= bound at every step of every run.
-      worst: the largest measured/bound, less what rounding (and three standard errors) can add.
-      runs: games times starts.
-      witness: where ``worst`` was reached.
-      searches: gradient searches for a worse instance.
-    """
-
-    claim: Claim
-    holds: bool
-    worst: float
-    runs: int
-    witness: Witness
-    searches: int = 0
+    claim: Claim  # the claim
+    holds: bool  # whether measured <= bound at every step of every run
+    worst: float  # the largest measured/bound, less what rounding (and three standard errors) can add
+    runs: int  # games times starts
+    witness: Witness  # where ``worst`` was reached
+    searches: int = 0  # gradient searches for a worse instance
 
     def __str__(self) -> str:
         """Say in a few lines what was tried and where it came closest."""
@@ -338,7 +319,6 @@ def judge_runs(
     """Return ratios and bounds ``[N, R]`` of N runs of one game.
 
     Args:
-      claim: whose bound is evaluated.
       measured: ``[N, R]`` its metric.
       game: the game, unbatched.
       log_nash: ``[X, A]``.

@@ -37,19 +37,12 @@ INNER = 60  # inner steps of nash_prox: at most 1e-18 of the distance is left wh
 
 
 class Variant(NamedTuple):
-    """How to make an algorithm for a bank.
+    """How to make an algorithm for a bank."""
 
-    Attributes:
-      make: ``make(step_size, beta) -> Algorithm``, traceable.
-      longest: ``longest(beta)``, the largest step tried where a range has no end.
-      schedule: whether the step size is the algorithm's own schedule.
-      pull: what share of the pull towards the reference its control is left.
-    """
-
-    make: Callable[[Any, Any], Algorithm]
-    longest: Callable[[Any], Any]
-    schedule: bool = False
-    pull: float = 0.5
+    make: Callable[[Any, Any], Algorithm]  # ``make(step_size, beta) -> Algorithm``, traceable
+    longest: Callable[[Any], Any]  # ``longest(beta)``, the largest step tried where a range has no end
+    schedule: bool = False  # whether the step size is the algorithm's own schedule
+    pull: float = 0.5  # what share of the pull towards the reference its control is left
 
 
 def _longest(beta: Any) -> Any:
@@ -101,23 +94,14 @@ def banks(effort: Effort) -> tuple[tuple[int, tuple[int, ...]], ...]:
 
 
 class Measured(NamedTuple):
-    """One batch of runs.
+    """One batch of runs."""
 
-    Attributes:
-      bank: the instances.
-      step_size: ``[N]``.
-      constants: what bounds may depend on, each ``[N]``.
-      delta: ``[N, R]`` rounding in nats.
-      method: metric values ``[N, R]`` by measure.
-      control: the same of the control.
-    """
-
-    bank: Bank
-    step_size: np.ndarray
-    constants: Constants
-    delta: np.ndarray
-    method: dict[Measure, np.ndarray]
-    control: dict[Measure, np.ndarray]
+    bank: Bank  # the instances
+    step_size: np.ndarray  # ``[N]``
+    constants: Constants  # what bounds may depend on, each ``[N]``
+    delta: np.ndarray  # ``[N, R]`` rounding in nats
+    method: dict[Measure, np.ndarray]  # metric values ``[N, R]`` by measure
+    control: dict[Measure, np.ndarray]  # the same of the control
 
 
 def judge_claim(variant: str, claim: Claim, effort: Effort, mistake: str = "") -> Outcome:
@@ -125,7 +109,6 @@ def judge_claim(variant: str, claim: Claim, effort: Effort, mistake: str = "") -
 
     Args:
       variant: key of ``VARIANTS``.
-      claim: one of its claims.
       effort: how many instances and steps.
       mistake: key of ``CONTROLS``, to be made in the method itself: the claim should then fail.
     """
@@ -182,7 +165,6 @@ def measured(
     Args:
       variant: key of ``VARIANTS``.
       regularised: the game with β > 0, or the original one.
-      step_size_range: of the claim.
       effort: how many steps, and the seed.
       count: instances.
       sizes: numbers of actions.

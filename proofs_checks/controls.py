@@ -19,17 +19,11 @@ ALL = tuple(ALGORITHMS)
 
 
 class Control(NamedTuple):
-    """A mistake.
+    """A mistake."""
 
-    Attributes:
-      what: in words.
-      apply: ``apply(method) -> method``.
-      algorithms: those in which it can be made.
-    """
-
-    what: str
-    apply: Callable[[Algorithm], Algorithm]
-    algorithms: tuple[str, ...]
+    what: str  # in words
+    apply: Callable[[Algorithm], Algorithm]  # ``apply(method) -> method``
+    algorithms: tuple[str, ...]  # those in which it can be made
 
 
 def signed(method: Algorithm, sign: Any) -> Algorithm:

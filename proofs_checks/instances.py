@@ -40,25 +40,16 @@ GOLDEN = 0.6180339887498949  # multiples of it fill the unit interval evenly
 
 
 class Bank(NamedTuple):
-    """N instances of one shape.
+    """N instances of one shape."""
 
-    Attributes:
-      game: a batch, ``advantage [N, 1, A, A]``, ``log_ref [N, 1, A]``, ``context_prob [N, 1]``, ``beta [N]``.
-      log_nash: ``[N, 1, A]`` regularised Nash policy.
-      start: ``[N, 1, A]`` first policy.
-      share: ``[N]`` step size as a share of the largest that a claim covers.
-      size: ``[N]`` actions that are in the game.
-      kind: ``[N]`` index into ``KINDS``.
-      reference: ``[N]`` index into ``REFERENCES``; a planted game's is derived from its equilibrium.
-    """
-
+    # a batch, ``advantage [N, 1, A, A]``, ``log_ref [N, 1, A]``, ``context_prob [N, 1]``, ``beta [N]``
     game: Game
-    log_nash: Array
-    start: Array
-    share: Array
-    size: Array
-    kind: Array
-    reference: Array
+    log_nash: Array  # ``[N, 1, A]`` regularised Nash policy
+    start: Array  # ``[N, 1, A]`` first policy
+    share: Array  # ``[N]`` step size as a share of the largest that a claim covers
+    size: Array  # ``[N]`` actions that are in the game
+    kind: Array  # ``[N]`` index into ``KINDS``
+    reference: Array  # ``[N]`` index into ``REFERENCES``; a planted game's is derived from its equilibrium
 
 
 def build(key: Array, count: int, sizes: tuple[int, ...], betas: tuple[float, float] = BETAS) -> Bank:
@@ -75,23 +66,14 @@ def build(key: Array, count: int, sizes: tuple[int, ...], betas: tuple[float, fl
 
 
 class Plan(NamedTuple):
-    """What each of N instances is to be, before anything is drawn; each ``[N]``.
+    """What each of N instances is to be, before anything is drawn; each ``[N]``."""
 
-    Attributes:
-      size: number of actions.
-      kind: index into ``KINDS``.
-      reference: index into ``REFERENCES``.
-      start: index into ``STARTS``.
-      share: of the longest step size.
-      beta: KL coefficient.
-    """
-
-    size: np.ndarray
-    kind: np.ndarray
-    reference: np.ndarray
-    start: np.ndarray
-    share: np.ndarray
-    beta: np.ndarray
+    size: np.ndarray  # number of actions
+    kind: np.ndarray  # index into ``KINDS``
+    reference: np.ndarray  # index into ``REFERENCES``
+    start: np.ndarray  # index into ``STARTS``
+    share: np.ndarray  # of the longest step size
+    beta: np.ndarray  # KL coefficient
 
 
 def plan(count: int, sizes: tuple[int, ...], betas: tuple[float, float] = BETAS) -> Plan:

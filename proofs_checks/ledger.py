@@ -81,16 +81,11 @@ SEARCHES = ("tightness", "breaking")  # minutes of compilation, and no verdict: 
 
 
 class Entry(NamedTuple):
-    """A unit of work.
+    """A unit of work."""
 
-    Attributes:
-      section: ``"rows"``, or one of ``SECTIONS``.
-      name: of the check, or of what the further evidence is about; unique in its section.
-      measure: ``measure(effort) -> JSON values`` (NaN and infinities included).
-    """
-
-    section: str
-    name: str
+    section: str  # ``"rows"``, or one of ``SECTIONS``
+    name: str  # of the check, or of what the further evidence is about; unique in its section
+    # ``measure(effort) -> JSON values`` (NaN and infinities included)
     measure: Callable[[Effort], Mapping[str, Any]]
 
 
@@ -113,7 +108,6 @@ def entries(checks: Sequence[Check], effort: Effort) -> tuple[Entry, ...]:
     """Cut checks into units of work: their rows, and the evidence about the claims and methods among them.
 
     Args:
-      checks: what to judge.
       effort: a quick run makes no searches for tight and for breaking instances.
     """
     rows = [Entry("rows", check.name, functools.partial(judge, check)) for check in checks]

@@ -14,23 +14,14 @@ MAX_POINTS = 200  # Theil-Sen looks at every pair of points
 
 
 class Fit(NamedTuple):
-    """A fitted rate.
+    """A fitted rate."""
 
-    Attributes:
-      rate: nats per step (linear: value ~ exp(-rate step)) or exponent (power: value ~ step^-rate).
-      low: lower end of the 95 % interval.
-      high: upper end.
-      start: first step of the window.
-      stop: last step of the window.
-      num_points: points that the fit used.
-    """
-
-    rate: float
-    low: float
-    high: float
-    start: int
-    stop: int
-    num_points: int
+    rate: float  # nats per step (linear: value ~ exp(-rate step)) or exponent (power: value ~ step^-rate)
+    low: float  # lower end of the 95 % interval
+    high: float  # upper end
+    start: int  # first step of the window
+    stop: int  # last step of the window
+    num_points: int  # points that the fit used
 
 
 def window(step: np.ndarray, value: np.ndarray, floor: float, burn_in: float) -> np.ndarray:

@@ -21,15 +21,10 @@ ROUNDING = 1e-9  # relative: what one evaluation of both sides of an inequality 
 
 
 class Effort(NamedTuple):
-    """How much to try.
+    """How much to try."""
 
-    Attributes:
-      seed: root of all random draws.
-      quick: a smaller run of the same checks.
-    """
-
-    seed: int = 0
-    quick: bool = False
+    seed: int = 0  # root of all random draws
+    quick: bool = False  # a smaller run of the same checks
 
     def key(self, name: str) -> jax.Array:
         """Return the key of one check; it depends on the seed and the name, not on what else runs."""
@@ -46,55 +41,36 @@ class Effort(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check measured.
+    """What a check measured."""
 
-    Attributes:
-      instances: how many were judged.
-      worst: the largest of measured / allowed for an inequality, of the error for an identity.
-      control: which wrong version went through the same measurement.
-      control_worst: what it reached.
-      limit: the row holds if ``worst <= limit``; the control must exceed it.
-      witness: the instance that reached ``worst``, as JSON values; small arrays only.
-      detail: further figures by name, for example a fitted rate.
-    """
-
-    instances: int
-    worst: float
-    control: str
-    control_worst: float
-    limit: float = 1 + ROUNDING
+    instances: int  # how many were judged
+    worst: float  # the largest of measured / allowed for an inequality, of the error for an identity
+    control: str  # which wrong version went through the same measurement
+    control_worst: float  # what it reached
+    limit: float = 1 + ROUNDING  # the row holds if ``worst <= limit``; the control must exceed it
+    # the instance that reached ``worst``, as JSON values; small arrays only
     witness: Mapping[str, Any] = field(default_factory=dict)
+    # further figures by name, for example a fitted rate
     detail: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the ledger, before it is judged.
+    """One line of the ledger, before it is judged."""
 
-    Attributes:
-      name: unique, ``<subject>.<what>``.
-      subject: an algorithm's name, or ``"game"``, ``"loss"``, ``"proximal_point"``: what it is about.
-      kind: one of ``KINDS``.
-      source: arXiv id and statement where its text was read, else how it was derived.
-      status: ``"theorem"``, ``"derived"`` or ``"empirical"``, as in ``nlhf.base.Claim``.
-      statement: the inequality or equality in one line.
-      assumptions: under which it is meant.
-      judge: ``judge(effort) -> Outcome``; ``None`` where numbers cannot decide it.
-      refuted: True for a statement that is false as it stands (printed so, or suggesting itself): the row
-        must find a counterexample, and the corrected statement is its control.
-      reason: why ``judge`` is ``None``.
-    """
-
-    name: str
-    subject: str
-    kind: str
-    source: str
-    status: str
-    statement: str
-    assumptions: str
+    name: str  # unique, ``<subject>.<what>``
+    subject: str  # an algorithm's name, or ``"game"``, ``"loss"``, ``"proximal_point"``: what it is about
+    kind: str  # one of ``KINDS``
+    source: str  # arXiv id and statement where its text was read, else how it was derived
+    status: str  # ``"theorem"``, ``"derived"`` or ``"empirical"``, as in ``nlhf.base.Claim``
+    statement: str  # the inequality or equality in one line
+    assumptions: str  # under which it is meant
+    # ``judge(effort) -> Outcome``; ``None`` where numbers cannot decide it
     judge: Callable[[Effort], Outcome] | None
+    # True for a statement that is false as it stands (printed so, or suggesting itself): the row must find a
+    # counterexample, and the corrected statement is its control
     refuted: bool = False
-    reason: str = ""
+    reason: str = ""  # why ``judge`` is ``None``
 
 
 def check_of(
@@ -146,24 +122,16 @@ def outcome_of(
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the ledger, judged.
+    """One line of the ledger, judged."""
 
-    Attributes:
-      check: what was asked, without its function.
-      verdict: ``HOLDS``, ``FAILS`` or ``UNCHECKED``.
-      control_fails: whether the negative control exceeded the limit (for a refuted statement: whether its
-        correction stays within it).
-      as_expected: whether the verdict is the one we stand for and the control did its work.
-      outcome: the measurement, ``None`` if unchecked.
-      seconds: wall time.
-    """
-
-    check: Check
-    verdict: str
+    check: Check  # what was asked, without its function
+    verdict: str  # ``HOLDS``, ``FAILS`` or ``UNCHECKED``
+    # whether the negative control exceeded the limit (for a refuted statement: whether its correction stays
+    # within it)
     control_fails: bool
-    as_expected: bool
-    outcome: Outcome | None
-    seconds: float
+    as_expected: bool  # whether the verdict is the one we stand for and the control did its work
+    outcome: Outcome | None  # the measurement, ``None`` if unchecked
+    seconds: float  # wall time
 
 
 def decide(check: Check, outcome: Outcome | None, seconds: float = 0.0) -> Row:

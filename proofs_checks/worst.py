@@ -33,17 +33,11 @@ NUM_PROGRAMS = 16  # instances of the bank where each needs a compilation of its
 
 
 class Proposal(NamedTuple):
-    """An instance to be judged.
+    """An instance to be judged."""
 
-    Attributes:
-      game: unbatched.
-      start: ``[1, A]`` first log-policy.
-      tried: among how many instances it is the worst.
-    """
-
-    game: Game
-    start: Array
-    tried: int
+    game: Game  # unbatched
+    start: Array  # ``[1, A]`` first log-policy
+    tried: int  # among how many instances it is the worst
 
 
 def on_bank(claim: Claim, make: Maker, num_steps: int) -> Proposal:

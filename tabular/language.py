@@ -70,7 +70,6 @@ def population_language(
       vocabulary: V >= 2 tokens.
       length: T >= 1 tokens a string; V^T <= 4096.
       num_judges: size of the population.
-      beta: KL coefficient.
       sharpness: how decided each judge is.
     """
     unigram_key, bigram_key, reference_key = jax.random.split(key, 3)

@@ -211,7 +211,6 @@ def check_policy(algorithm: Algorithm, policy: Any, log_ref: Any) -> None:
     """Refuse tables of log-probabilities that a run has left unnormalised, and warn of NaN in them.
 
     Args:
-      algorithm: whose step made it.
       policy: the last policy; only a concrete table like the reference is looked at.
       log_ref: ``[..., X, A]``.
 

@@ -35,67 +35,43 @@ STATE, ACTION = 39, 4
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the benchmark; the first case is that of the state-based runs of CPL without dropout.
+    """Settings of the benchmark; the first case is that of the state-based runs of CPL without dropout."""
 
-    Attributes:
-      quick: a smaller run of the same code: few turns.
-      widths: of the two hidden layers, case by case.
-      dropouts: likewise.
-      targets: ratios that are asked for, likewise.
-      pairs: comparisons of the data set.
-      updates: of one timed call.
-    """
-
-    quick: bool = False
-    widths: tuple[int, ...] = (256, 512)
-    dropouts: tuple[float, ...] = (0.0, 0.25)
-    targets: tuple[float, ...] = (2.0, 1.7)
+    quick: bool = False  # a smaller run of the same code: few turns
+    widths: tuple[int, ...] = (256, 512)  # of the two hidden layers, case by case
+    dropouts: tuple[float, ...] = (0.0, 0.25)  # likewise
+    targets: tuple[float, ...] = (2.0, 1.7)  # ratios that are asked for, likewise
     batch: int = 96
     length: int = 64
-    pairs: int = 1024
-    updates: int = 5
+    pairs: int = 1024  # comparisons of the data set
+    updates: int = 5  # of one timed call
     repeats: int = 15
     seed: int = 0
 
 
 class Row(NamedTuple):
-    """One network; seconds an update.
-
-    Attributes:
-      seconds: ours, median.
-      torch_seconds: of the PyTorch loop, median.
-      ratio: median over turns of theirs / ours.
-      low: lowest ratio of a turn.
-      high: highest.
-      target: that is asked for.
-      busy: share of the cores that other programs took meanwhile; ``None`` where it cannot be read.
-      gflops: of matrix products, ours.
-      error: ‖ours - theirs‖/‖theirs‖ over the gradients of the weights of one batch without dropout.
-    """
+    """One network; seconds an update."""
 
     width: int
     dropout: float
-    seconds: float
-    torch_seconds: float
-    ratio: float
-    low: float
-    high: float
-    target: float
+    seconds: float  # ours, median
+    torch_seconds: float  # of the PyTorch loop, median
+    ratio: float  # median over turns of theirs / ours
+    low: float  # lowest ratio of a turn
+    high: float  # highest
+    target: float  # that is asked for
+    # share of the cores that other programs took meanwhile; ``None`` where it cannot be read
     busy: float | None
-    gflops: float
-    error: float
+    gflops: float  # of matrix products, ours
+    error: float  # ‖ours - theirs‖/‖theirs‖ over the gradients of the weights of one batch without dropout
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was measured.
-
-    Attributes:
-      workers: cores, and threads of either side.
-    """
+    """What was measured."""
 
     config: Config
-    workers: int
+    workers: int  # cores, and threads of either side
     jax_version: str
     torch_version: str
     rows: list[Row]

@@ -11,26 +11,16 @@ from nlhf.errors import InputError
 
 
 class Problem(NamedTuple):
-    """What both sides train on, and with what.
+    """What both sides train on, and with what."""
 
-    Attributes:
-      states: ``[2, M, T, D]`` float32, first and second segments.
-      actions: ``[2, M, T, K]`` float32.
-      prefer_first: ``[M]`` float32, 0 or 1.
-      weights: of the first network, ``[inputs, outputs]`` each.
-      dropout: in [0, 1).
-      temperature: α.
-      bias: λ.
-    """
-
-    states: np.ndarray
-    actions: np.ndarray
-    prefer_first: np.ndarray
-    weights: tuple[np.ndarray, ...]
-    dropout: float
+    states: np.ndarray  # ``[2, M, T, D]`` float32, first and second segments
+    actions: np.ndarray  # ``[2, M, T, K]`` float32
+    prefer_first: np.ndarray  # ``[M]`` float32, 0 or 1
+    weights: tuple[np.ndarray, ...]  # of the first network, ``[inputs, outputs]`` each
+    dropout: float  # in [0, 1)
     batch: int
-    temperature: float
-    bias: float
+    temperature: float  # α
+    bias: float  # λ
     learning_rate: float
 
 

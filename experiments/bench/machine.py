@@ -24,20 +24,13 @@ QUIET = 0.05  # share of the cores that other programs may take in a measurement
 
 
 class Target(NamedTuple):
-    """One row of the last table of a report.
+    """One row of the last table of a report."""
 
-    Attributes:
-      what: was measured.
-      measured: with its unit.
-      asked: with the direction: ``>= 2 x``.
-      met: whether it is.
-      busy: share of the cores that other programs took meanwhile; ``None`` where nothing tells.
-    """
-
-    what: str
-    measured: str
-    asked: str
-    met: Any
+    what: str  # was measured
+    measured: str  # with its unit
+    asked: str  # with the direction: ``>= 2 x``
+    met: Any  # whether it is
+    # share of the cores that other programs took meanwhile; ``None`` where nothing tells
     busy: float | None = None
 
 

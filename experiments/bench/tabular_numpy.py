@@ -16,19 +16,12 @@ Array = np.ndarray
 
 
 class Problem(NamedTuple):
-    """One game, and the settings of one algorithm on it.
+    """One game, and the settings of one algorithm on it."""
 
-    Attributes:
-      advantage: ``[A, A]`` skew.
-      log_ref: ``[A]``.
-      beta: ``[]`` or ``[S, 1]``.
-      step_size: ``[]`` or ``[S, 1]``.
-    """
-
-    advantage: Array
-    log_ref: Array
-    beta: Array
-    step_size: Array
+    advantage: Array  # ``[A, A]`` skew
+    log_ref: Array  # ``[A]``
+    beta: Array  # ``[]`` or ``[S, 1]``
+    step_size: Array  # ``[]`` or ``[S, 1]``
 
     def payoff(self, log_policy: Array) -> Array:
         """``(P - 1/2) π`` of each row; the matrix is skew, hence the sign and the order."""

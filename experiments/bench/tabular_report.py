@@ -15,49 +15,33 @@ TARGETS = {"numpy": 40.0, "floor": 0.6, "gemv": 0.7, "gemm": 0.6}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the benchmark.
+    """Settings of the benchmark."""
 
-    Attributes:
-      quick: a smaller run of the same code: no large games, a short figure, fewer turns.
-      sizes: numbers of actions of the single runs; 10,000 needs 3 GB.
-      games: G, games of the figure.
-      actions: A of the figure.
-      betas: S values of β.
-      steps: iterations of the figure.
-      numpy_steps: iterations of the numpy loops on one game; their times are scaled up to the figure.
-      batch_sizes: numbers of actions of the games on which all settings run at once.
-      work: multiply-adds of one timed call, long enough for the clock and short enough to take turns.
-    """
-
-    quick: bool = False
+    quick: bool = False  # a smaller run of the same code: no large games, a short figure, fewer turns
+    # numbers of actions of the single runs; 10,000 needs 3 GB
     sizes: tuple[int, ...] = (10, 100, 1000, 10000)
-    games: int = 10
-    actions: int = 100
-    betas: tuple[float, ...] = (0.03, 0.1, 0.3, 0.5, 1.0)
-    steps: int = 10_000
+    games: int = 10  # G, games of the figure
+    actions: int = 100  # A of the figure
+    betas: tuple[float, ...] = (0.03, 0.1, 0.3, 0.5, 1.0)  # S values of β
+    steps: int = 10_000  # iterations of the figure
+    # iterations of the numpy loops on one game; their times are scaled up to the figure
     numpy_steps: int = 500
+    # numbers of actions of the games on which all settings run at once
     batch_sizes: tuple[int, ...] = (100, 1000)
     repeats: int = 5
+    # multiply-adds of one timed call, long enough for the clock and short enough to take turns
     work: float = 5e8
     seed: int = 0
 
 
 class SingleRow(NamedTuple):
-    """One EGPO run with A actions; seconds an iteration, or a product.
+    """One EGPO run with A actions; seconds an iteration, or a product."""
 
-    Attributes:
-      actions: A.
-      seconds: of one iteration (2 queries, gap recorded) through ``tabular.runner.run``.
-      numpy_seconds: of the same in numpy.
-      gemv_numpy: of one [A, A] x [A] product in BLAS.
-      gemv_xla: of one in XLA.
-    """
-
-    actions: int
-    seconds: float
-    numpy_seconds: float
-    gemv_numpy: float
-    gemv_xla: float
+    actions: int  # A
+    seconds: float  # of one iteration (2 queries, gap recorded) through ``tabular.runner.run``
+    numpy_seconds: float  # of the same in numpy
+    gemv_numpy: float  # of one [A, A] x [A] product in BLAS
+    gemv_xla: float  # of one in XLA
 
     @property
     def gemv_share(self) -> float:
@@ -66,23 +50,14 @@ class SingleRow(NamedTuple):
 
 
 class FigureRow(NamedTuple):
-    """The whole figure, in seconds.
+    """The whole figure, in seconds."""
 
-    Attributes:
-      seconds: through ``run_many``, compiled.
-      serial_seconds: through ``run_many`` with one worker.
-      numpy_seconds: numpy, one run at a time, scaled.
-      numpy_batch_seconds: numpy, all β of an algorithm at a time, scaled.
-      gemm: products at the best rate on all cores.
-      exponentials: at the best rate on all cores.
-    """
-
-    seconds: float
-    serial_seconds: float
-    numpy_seconds: float
-    numpy_batch_seconds: float
-    gemm: float
-    exponentials: float
+    seconds: float  # through ``run_many``, compiled
+    serial_seconds: float  # through ``run_many`` with one worker
+    numpy_seconds: float  # numpy, one run at a time, scaled
+    numpy_batch_seconds: float  # numpy, all β of an algorithm at a time, scaled
+    gemm: float  # products at the best rate on all cores
+    exponentials: float  # at the best rate on all cores
 
     @property
     def floor_share(self) -> float:
@@ -91,21 +66,13 @@ class FigureRow(NamedTuple):
 
 
 class BatchRow(NamedTuple):
-    """All settings on one game with A actions, in flop/s.
+    """All settings on one game with A actions, in flop/s."""
 
-    Attributes:
-      actions: A.
-      mixed: products a second of five algorithms x S values of β, times 2 A².
-      egpo: the same of EGPO with 5 S values of β in one call.
-      gemm_numpy: [A, A] x [A, 5 S] in BLAS.
-      gemm_xla: the same in XLA, a product on every core.
-    """
-
-    actions: int
-    mixed: float
-    egpo: float
-    gemm_numpy: float
-    gemm_xla: float
+    actions: int  # A
+    mixed: float  # products a second of five algorithms x S values of β, times 2 A²
+    egpo: float  # the same of EGPO with 5 S values of β in one call
+    gemm_numpy: float  # [A, A] x [A, 5 S] in BLAS
+    gemm_xla: float  # the same in XLA, a product on every core
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -116,18 +83,12 @@ class BatchRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was measured.
-
-    Attributes:
-      workers: threads of ``run_many``.
-      bandwidth: bytes a second copied on all cores, read and written bytes both counted.
-      square_gemm: flop/s of BLAS on square matrices, the most this machine was seen to do.
-    """
+    """What was measured."""
 
     config: Config
-    workers: int
-    bandwidth: float
-    square_gemm: float
+    workers: int  # threads of ``run_many``
+    bandwidth: float  # bytes a second copied on all cores, read and written bytes both counted
+    square_gemm: float  # flop/s of BLAS on square matrices, the most this machine was seen to do
     single: list[SingleRow]
     figure: FigureRow
     batch: list[BatchRow]

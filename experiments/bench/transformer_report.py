@@ -23,66 +23,44 @@ SHORT = {"float32": "f32", "bfloat16": "bf16", "autocast": "autocast"}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the benchmark.
-
-    Attributes:
-      threads: cores of a process, one row each.
-      our_dtypes: of the computation, ours.
-      peer_dtypes: of the peers' weights; ``autocast`` has float32 weights.
-      response: tokens of a completion.
-      floor_seconds: for each measurement of the machine.
-    """
+    """Settings of the benchmark."""
 
     quick: bool = False
     models: tuple[str, ...] = ("15M", "48M")
-    threads: tuple[int, ...] = (1, 2)
+    threads: tuple[int, ...] = (1, 2)  # cores of a process, one row each
     cases: tuple[str, ...] = ("sampler", "nash_md", "xpo", "online_dpo", "dpo")
-    our_dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    our_dtypes: tuple[str, ...] = ("float32", "bfloat16")  # of the computation, ours
+    # of the peers' weights; ``autocast`` has float32 weights
     peer_dtypes: tuple[str, ...] = ("float32", "bfloat16")
     batch: int = 8
     prompt: int = 64
-    response: int = 64
+    response: int = 64  # tokens of a completion
     repeats: int = 5
-    floor_seconds: float = 1.0
+    floor_seconds: float = 1.0  # for each measurement of the machine
 
 
 class Side(NamedTuple):
-    """One side of a row.
+    """One side of a row."""
 
-    Attributes:
-      name: ``ours`` or ``peers``.
-      seconds: of the fastest repetition.
-      median: of the repetitions.
-      peak: bytes of memory of the whole process at most.
-    """
-
-    name: str
+    name: str  # ``ours`` or ``peers``
     dtype: str
-    seconds: float
-    median: float
-    peak: int | None
+    seconds: float  # of the fastest repetition
+    median: float  # of the repetitions
+    peak: int | None  # bytes of memory of the whole process at most
 
 
 class Row(NamedTuple):
-    """One case of one model.
-
-    Attributes:
-      threads: of each side.
-      sides: ours first.
-      floor: seconds that the machine needs at least.
-      recompiled: programs that we compiled after the first repetition.
-      agree: share of prompts on which both sides' four likeliest tokens are the same; ``None`` if not asked.
-      busy: share of the cores that other programs took meanwhile.
-    """
+    """One case of one model."""
 
     model: str
-    threads: int
+    threads: int  # of each side
     case: str
-    sides: list[Side]
-    floor: float
-    recompiled: int
+    sides: list[Side]  # ours first
+    floor: float  # seconds that the machine needs at least
+    recompiled: int  # programs that we compiled after the first repetition
+    # share of prompts on which both sides' four likeliest tokens are the same; ``None`` if not asked
     agree: float | None
-    busy: float | None
+    busy: float | None  # share of the cores that other programs took meanwhile
 
     @property
     def ours(self) -> Side:
@@ -108,48 +86,32 @@ class Row(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the machine can do at best.
+    """What the machine can do at best."""
 
-    Attributes:
-      threads: of one process.
-      flops: a second, of square products in float32.
-      bandwidth: bytes a second read from memory.
-    """
-
-    threads: int
-    flops: float
-    bandwidth: float
+    threads: int  # of one process
+    flops: float  # a second, of square products in float32
+    bandwidth: float  # bytes a second read from memory
 
 
 class Start(NamedTuple):
-    """Seconds from the start of a process to the end of its first Nash-MD step.
-
-    Attributes:
-      cold: everything compiled.
-      warm: everything read from the compilation cache.
-    """
+    """Seconds from the start of a process to the end of its first Nash-MD step."""
 
     model: str
-    cold: float
-    warm: float
+    cold: float  # everything compiled
+    warm: float  # everything read from the compilation cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was measured.
-
-    Attributes:
-      cores: of the machine.
-      limits: what the machine can do, by threads.
-      flax: core seconds of a training step with flax and without, and the difference of their losses.
-    """
+    """What was measured."""
 
     config: Config
-    cores: int
+    cores: int  # of the machine
     versions: dict[str, str]
-    limits: list[Limits]
+    limits: list[Limits]  # what the machine can do, by threads
     rows: list[Row]
     starts: list[Start]
+    # core seconds of a training step with flax and without, and the difference of their losses
     flax: dict[str, float]
 
 

@@ -26,17 +26,11 @@ NUM_STARTS = 4
 
 
 class Judged(NamedTuple):
-    """A claim and what is to judge it on.
+    """A claim and what is to judge it on."""
 
-    Attributes:
-      name: of the algorithm, as it was given.
-      method: with its settings; on the bank a function of β.
-      claim: what is promised.
-    """
-
-    name: str
-    method: Any
-    claim: Claim
+    name: str  # of the algorithm, as it was given
+    method: Any  # with its settings; on the bank a function of β
+    claim: Claim  # what is promised
 
 
 def main(command: commands.Check) -> None:

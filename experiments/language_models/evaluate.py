@@ -26,25 +26,15 @@ HEAT_MAP = "win_rates.png"
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was measured.
+    """What was measured."""
 
-    Attributes:
-      judge: who was asked.
-      prompts: how many, held out by the first run.
-      responses: of each policy to each of them.
-      win_rates: of the policies, the reference first.
-      kl: KL(policy ‖ reference) in nats a response, by the sampled log-ratio, by policy.
-      tokens: mean length of a response, by policy.
-      trained_on: how many of the prompts each run trained on, where that is not none.
-    """
-
-    judge: str
-    prompts: int
-    responses: int
-    win_rates: WinRates
-    kl: dict[str, float]
-    tokens: dict[str, float]
-    trained_on: dict[str, int]
+    judge: str  # who was asked
+    prompts: int  # how many, held out by the first run
+    responses: int  # of each policy to each of them
+    win_rates: WinRates  # of the policies, the reference first
+    kl: dict[str, float]  # KL(policy ‖ reference) in nats a response, by the sampled log-ratio, by policy
+    tokens: dict[str, float]  # mean length of a response, by policy
+    trained_on: dict[str, int]  # how many of the prompts each run trained on, where that is not none
 
 
 def main(command: Evaluate) -> None:

@@ -28,17 +28,11 @@ NUMBERS = (*DEFAULTS, "optimism", "replay")
 
 
 class Plan(NamedTuple):
-    """What of a run its hyper-parameters depend on.
+    """What of a run its hyper-parameters depend on."""
 
-    Attributes:
-      steps: of the whole run.
-      batch: comparisons a step.
-      offline: whether all comparisons come from a data set.
-    """
-
-    steps: int
-    batch: int
-    offline: bool
+    steps: int  # of the whole run
+    batch: int  # comparisons a step
+    offline: bool  # whether all comparisons come from a data set
 
 
 def find_method(name: str, plan: Plan) -> Method:

@@ -46,31 +46,19 @@ CONTENT: dict[str, tuple[type, ...]] = {  # what a run read when it began
 
 
 class Base(NamedTuple):
-    """A model that is read, with its tokenizer.
+    """A model that is read, with its tokenizer."""
 
-    Attributes:
-      params: nested dictionary of arrays.
-      config: its shape.
-      tokenizer: that belongs to it.
-      digest: SHA-256 of what was read.
-      step: of the checkpoint that was read, where that was a run's.
-    """
-
-    params: Any
-    config: Any
-    tokenizer: Any
-    digest: str
-    step: int | None = None
+    params: Any  # nested dictionary of arrays
+    config: Any  # its shape
+    tokenizer: Any  # that belongs to it
+    digest: str  # SHA-256 of what was read
+    step: int | None = None  # of the checkpoint that was read, where that was a run's
 
 
 class PolicyPart(NamedTuple):
-    """The part of an algorithm's state that all of them have.
+    """The part of an algorithm's state that all of them have."""
 
-    Attributes:
-      policy: the last iterate.
-    """
-
-    policy: Any
+    policy: Any  # the last iterate
 
 
 def read_run(folder: pathlib.Path) -> dict[str, Any]:

@@ -130,19 +130,12 @@ def _range(
 
 
 class Asked(NamedTuple):
-    """What a command asks for, its defaults filled in.
+    """What a command asks for, its defaults filled in."""
 
-    Attributes:
-      command: of the run.
-      method: the algorithm; ``None`` trains a judge.
-      numbers: what the algorithm is made from.
-      settings: the record of the run.
-    """
-
-    command: Train
-    method: Method | None
-    numbers: dict[str, Any]
-    settings: dict[str, Any]
+    command: Train  # of the run
+    method: Method | None  # the algorithm; ``None`` trains a judge
+    numbers: dict[str, Any]  # what the algorithm is made from
+    settings: dict[str, Any]  # the record of the run
 
 
 def _asked(command: Train, folder: pathlib.Path) -> Asked:

@@ -16,31 +16,19 @@ STORY_SEED = 1_000_003  # other stories than those of the pretraining
 
 
 class DataSettings(NamedTuple):
-    """How the rows of a run are read; the fields are named as in its record.
+    """How the rows of a run are read; the fields are named as in its record."""
 
-    Attributes:
-      data: path of the rows; ``None`` takes stories made by rule.
-      mode: as for ``nlhf train``.
-      judge: likewise; in any mode but ``preference``, and with the judge ``data``, rows are labelled pairs.
-      prompt_length: tokens of a prompt at most.
-      response_length: tokens of a response at most.
-      held_out: rows kept for evaluation.
-      seed: of the split.
-      template: how a conversation becomes tokens.
-      truncate: whether what is too long is cut instead of left out.
-      skip_bad: share of malformed rows that may be left out.
-    """
-
-    data: str | None
-    mode: str
+    data: str | None  # path of the rows; ``None`` takes stories made by rule
+    mode: str  # as for ``nlhf train``
+    # likewise; in any mode but ``preference``, and with the judge ``data``, rows are labelled pairs
     judge: str | None
-    prompt_length: int
-    response_length: int
-    held_out: int
-    seed: int
-    template: str
-    truncate: bool
-    skip_bad: float
+    prompt_length: int  # tokens of a prompt at most
+    response_length: int  # tokens of a response at most
+    held_out: int  # rows kept for evaluation
+    seed: int  # of the split
+    template: str  # how a conversation becomes tokens
+    truncate: bool  # whether what is too long is cut instead of left out
+    skip_bad: float  # share of malformed rows that may be left out
 
     @property
     def pairs(self) -> bool:
@@ -54,15 +42,10 @@ def recorded(settings: Mapping[str, Any]) -> DataSettings:
 
 
 class Data(NamedTuple):
-    """Rows as arrays on the host.
+    """Rows as arrays on the host."""
 
-    Attributes:
-      train: prompts ``[N, P]``, or ``Comparisons`` ``[N]``.
-      held_out: likewise.
-    """
-
-    train: Any
-    held_out: Any
+    train: Any  # prompts ``[N, P]``, or ``Comparisons`` ``[N]``
+    held_out: Any  # likewise
 
 
 def load_data(settings: DataSettings, base: Base, say: Say = lambda text: None) -> Data:

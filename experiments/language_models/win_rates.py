@@ -25,23 +25,14 @@ CHUNK = 1 << 22  # numbers of the resampled matrices at a time
 
 @dataclasses.dataclass(frozen=True)
 class WinRates:
-    """Win rates between M policies.
+    """Win rates between M policies."""
 
-    Attributes:
-      names: of the policies.
-      matrix: ``[M][M]``, entry (i, j) is how often i is preferred to j.
-      low: lower ends of 95 % intervals over prompts.
-      high: upper ends.
-      nash: an equilibrium of the matrix as a game, a probability a policy.
-      unique: whether it is the only one.
-    """
-
-    names: list[str]
-    matrix: list[list[float]]
-    low: list[list[float]]
-    high: list[list[float]]
-    nash: list[float]
-    unique: bool | None
+    names: list[str]  # of the policies
+    matrix: list[list[float]]  # ``[M][M]``, entry (i, j) is how often i is preferred to j
+    low: list[list[float]]  # lower ends of 95 % intervals over prompts
+    high: list[list[float]]  # upper ends
+    nash: list[float]  # an equilibrium of the matrix as a game, a probability a policy
+    unique: bool | None  # whether it is the only one
 
 
 def prompt_win_rates(judge: Judge, responses: Sequence[Responses]) -> np.ndarray:

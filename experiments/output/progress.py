@@ -21,7 +21,6 @@ class Progress:
         """Announce the next unit.
 
         Args:
-          what: its description.
           total: number of units of the whole run.
         """
         self._done += 1

@@ -83,7 +83,6 @@ def check_name(name: str, what: str = "run") -> str:
     """Return a name that is safe as one component of a path.
 
     Args:
-      name: the name.
       what: how the message calls it.
 
     Raises:

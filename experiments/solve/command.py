@@ -135,7 +135,6 @@ def solve(table: PreferenceTable, log_ref: np.ndarray, command: commands.Solve) 
     """Solve a game.
 
     Args:
-      table: the game.
       log_ref: ``[A]`` reference log-probabilities; at beta 0 only where an iterative algorithm starts.
       command: how, as ``check`` returns it.
 

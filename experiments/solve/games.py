@@ -40,52 +40,31 @@ DESCRIPTIONS = {
 
 
 class Instance(NamedTuple):
-    """A game of a family.
+    """A game of a family."""
 
-    Attributes:
-      preference: ``[A, A]``.
-      nash: ``[A]`` its equilibrium where the family states one, else ``None``.
-      log_ref: ``[A]`` reference, where that equilibrium is the regularised one at beta 0.1, else ``None``.
-      names: of the actions.
-    """
-
-    preference: Any
-    nash: np.ndarray | None = None
+    preference: Any  # ``[A, A]``
+    nash: np.ndarray | None = None  # ``[A]`` its equilibrium where the family states one, else ``None``
+    # ``[A]`` reference, where that equilibrium is the regularised one at beta 0.1, else ``None``
     log_ref: np.ndarray | None = None
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # of the actions
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is known of one instance.
+    """What is known of one instance."""
 
-    Attributes:
-      family: name in ``tabular.families``, or of the published table.
-      description: one line.
-      actions: A.
-      completeness: share of pairs with observations; 1.0 for a game given by a formula.
-      strict_triples: triples without a tie.
-      intransitive_triples: those that are cycles.
-      condorcet_winner: the action preferred to every other, or ``None``.
-      support: actions that the unregularised equilibrium plays.
-      unique: whether that equilibrium is the only one; ``None`` if not decided.
-      proved: whether its value was verified in rational arithmetic.
-      exploitability: max_a (P p)_a - 1/2 of that equilibrium in float64.
-      known_error: largest difference from the equilibrium that the family states, or ``None``.
-    """
-
-    family: str
-    description: str
-    actions: int
-    completeness: float
-    strict_triples: int
-    intransitive_triples: int
-    condorcet_winner: str | None
-    support: int
-    unique: bool | None
-    proved: bool
-    exploitability: float
-    known_error: float | None
+    family: str  # name in ``tabular.families``, or of the published table
+    description: str  # one line
+    actions: int  # A
+    completeness: float  # share of pairs with observations; 1.0 for a game given by a formula
+    strict_triples: int  # triples without a tie
+    intransitive_triples: int  # those that are cycles
+    condorcet_winner: str | None  # the action preferred to every other, or ``None``
+    support: int  # actions that the unregularised equilibrium plays
+    unique: bool | None  # whether that equilibrium is the only one; ``None`` if not decided
+    proved: bool  # whether its value was verified in rational arithmetic
+    exploitability: float  # max_a (P p)_a - 1/2 of that equilibrium in float64
+    known_error: float | None  # largest difference from the equilibrium that the family states, or ``None``
 
 
 def main(command: commands.Games) -> None:

@@ -16,48 +16,28 @@ LONG = ("fractions", "statistics")  # left out of the one JSON object on the com
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """A solved game.
+    """A solved game."""
 
-    Attributes:
-      names: the A actions.
-      policy: ``[A]`` probabilities.
-      log_policy: ``[A]`` their logarithms, ``-inf`` (in JSON ``null``) where the policy is 0.
-      beta: KL coefficient of the game solved, 0 without regularisation.
-      exploitability: one-sided, in the game solved: max over u of P_beta(u > policy) - 1/2.
-      exploitability_original: one-sided, without regularisation: max_a (P policy)_a - 1/2.
-      duality_gap: two-sided, in the game solved: twice ``exploitability``.
-      residual: relative fixed-point residual, as in ``tabular.nash``; ``None`` at beta 0.
-      support: names of the actions played: where the solution is exact, those with mass; for an iterative
-        method at beta 0, those with mass above 1e-6.
-      algorithm: what solved it.
-      steps: its steps; ``None`` for the linear program.
-      queries: payoff vectors P π it asked for; ``None`` for exact solvers, which read the matrix.
-      condorcet_winner: the action preferred to every other, or ``None``.
-      intransitive_triples: cycles of three strict majorities.
-      fractions: the policy as exact rationals, where they were found.
-      unique: whether the equilibrium is proved to be the only one; ``None`` if unknown.
-      statistics: the other facts about majorities.
-      completeness: share of pairs with observations.
-    """
-
-    names: tuple[str, ...]
-    policy: np.ndarray
-    log_policy: np.ndarray
-    beta: float
-    exploitability: float
-    exploitability_original: float
-    duality_gap: float
-    residual: float | None
+    names: tuple[str, ...]  # the A actions
+    policy: np.ndarray  # ``[A]`` probabilities
+    log_policy: np.ndarray  # ``[A]`` their logarithms, ``-inf`` (in JSON ``null``) where the policy is 0
+    beta: float  # KL coefficient of the game solved, 0 without regularisation
+    exploitability: float  # one-sided, in the game solved: max over u of P_beta(u > policy) - 1/2
+    exploitability_original: float  # one-sided, without regularisation: max_a (P policy)_a - 1/2
+    duality_gap: float  # two-sided, in the game solved: twice ``exploitability``
+    residual: float | None  # relative fixed-point residual, as in ``tabular.nash``; ``None`` at beta 0
+    # names of the actions played: where the solution is exact, those with mass; for an iterative method at
+    # beta 0, those with mass above 1e-6
     support: tuple[str, ...]
-    algorithm: str
-    steps: int | None
-    queries: int | None
-    condorcet_winner: str | None
-    intransitive_triples: int
-    fractions: tuple[str, ...] | None
-    unique: bool | None
-    statistics: Statistics
-    completeness: float
+    algorithm: str  # what solved it
+    steps: int | None  # its steps; ``None`` for the linear program
+    queries: int | None  # payoff vectors P π it asked for; ``None`` for exact solvers, which read the matrix
+    condorcet_winner: str | None  # the action preferred to every other, or ``None``
+    intransitive_triples: int  # cycles of three strict majorities
+    fractions: tuple[str, ...] | None  # the policy as exact rationals, where they were found
+    unique: bool | None  # whether the equilibrium is proved to be the only one; ``None`` if unknown
+    statistics: Statistics  # the other facts about majorities
+    completeness: float  # share of pairs with observations
 
     @property
     def kl_bound(self) -> float | None:

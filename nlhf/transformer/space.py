@@ -77,8 +77,6 @@ def transformer_space(
       rows: prompts (or comparisons) whose gradient is taken at a time, a divisor of the batch; ``None`` all.
       fit_rows: comparisons drawn for each update of a fit; ``None`` takes all that are remembered.
       form: ``uniform``: all pairs of responses count alike; ``on_policy``: each by the policy's probability.
-      mixture: whose log-probability a mixture has in targets: of the ``sequence`` (exact, up to a constant)
-        or of the ``token``-level mixture that the sampler draws from.
       end: id of the token that ends a response, for the draws of a calibration term.
 
     Returns:

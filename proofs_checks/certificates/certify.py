@@ -63,19 +63,12 @@ class Step(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """What is certain about one instance.
+    """What is certain about one instance."""
 
-    Attributes:
-      verdict: ``PROVED`` if every step is, ``REFUTED`` if one step is, else ``UNDECIDED``.
-      steps: the steps that were compared.
-      bits: the precision that decided.
-      reason: why a run in balls broke off, else empty.
-    """
-
-    verdict: str
-    steps: tuple[Step, ...]
-    bits: int
-    reason: str = ""
+    verdict: str  # ``PROVED`` if every step is, ``REFUTED`` if one step is, else ``UNDECIDED``
+    steps: tuple[Step, ...]  # the steps that were compared
+    bits: int  # the precision that decided
+    reason: str = ""  # why a run in balls broke off, else empty
 
     @property
     def worst(self) -> float:
@@ -85,23 +78,14 @@ class Certificate(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """How many instances of a claim were decided which way.
+    """How many instances of a claim were decided which way."""
 
-    Attributes:
-      proved: certain to hold, at every step.
-      refuted: certain to fail, at some step.
-      undecided: neither, at the highest precision.
-      bits: the highest precision that was needed.
-      worst: an upper bound on measured / bound over all instances and steps.
-      witness: the instance of that ratio, or the first that is not proved.
-    """
-
-    proved: int
-    refuted: int
-    undecided: int
-    bits: int
-    worst: float
-    witness: Mapping[str, Any]
+    proved: int  # certain to hold, at every step
+    refuted: int  # certain to fail, at some step
+    undecided: int  # neither, at the highest precision
+    bits: int  # the highest precision that was needed
+    worst: float  # an upper bound on measured / bound over all instances and steps
+    witness: Mapping[str, Any]  # the instance of that ratio, or the first that is not proved
 
 
 def above(value: arb) -> float:

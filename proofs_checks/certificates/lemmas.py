@@ -25,15 +25,10 @@ IDENTITY_BITS = 256  # an identity is held to 2^-256 of its terms
 
 
 class Drawn(NamedTuple):
-    """One instance in balls, with a second policy that has nothing to do with the game.
+    """One instance in balls, with a second policy that has nothing to do with the game."""
 
-    Attributes:
-      game: advantage, reference, equilibrium, start and β.
-      log_other: ``[A]``.
-    """
-
-    game: Played
-    log_other: Balls
+    game: Played  # advantage, reference, equilibrium, start and β
+    log_other: Balls  # ``[A]``
 
 
 Ratio = Callable[[Drawn], arb]

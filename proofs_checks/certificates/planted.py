@@ -23,45 +23,27 @@ NUM_KINDS = 4
 
 
 class Instance(NamedTuple):
-    """A small game with a start, in doubles that are meant exactly; ``_asdict()`` is JSON.
+    """A small game with a start, in doubles that are meant exactly; ``_asdict()`` is JSON."""
 
-    Attributes:
-      matrix: ``[A, A]`` P - 1/2, skew, entries in [-1/2, 1/2].
-      start: ``[A]`` logits of the first policy; ``None`` is the reference.
-      beta: KL coefficient, >= 0.
-      nash: ``[A]`` logits of the planted π*, from which the reference follows (β > 0); or ``None``.
-      reference: ``[A]`` logits of the reference, where no ``nash`` is given.
-      step_size: the step size; ``None`` where ``share`` says it.
-      share: the step size as a share of the largest that the claim covers.
-    """
-
-    matrix: Any
-    start: Any
-    beta: float
+    matrix: Any  # ``[A, A]`` P - 1/2, skew, entries in [-1/2, 1/2]
+    start: Any  # ``[A]`` logits of the first policy; ``None`` is the reference
+    beta: float  # KL coefficient, >= 0
+    # ``[A]`` logits of the planted π*, from which the reference follows (β > 0); or ``None``
     nash: Any = None
-    reference: Any = None
-    step_size: float | None = None
-    share: float | None = None
+    reference: Any = None  # ``[A]`` logits of the reference, where no ``nash`` is given
+    step_size: float | None = None  # the step size; ``None`` where ``share`` says it
+    share: float | None = None  # the step size as a share of the largest that the claim covers
 
 
 class Played(NamedTuple):
-    """An instance in balls at the current precision.
+    """An instance in balls at the current precision."""
 
-    Attributes:
-      advantage: ``[A, A]``.
-      log_ref: ``[A]``.
-      log_nash: ``[A]``, NaN for β = 0.
-      log_start: ``[A]``.
-      beta: ball of radius zero.
-      step_size: ball.
-    """
-
-    advantage: Balls
-    log_ref: Balls
-    log_nash: Balls
-    log_start: Balls
-    beta: arb
-    step_size: arb
+    advantage: Balls  # ``[A, A]``
+    log_ref: Balls  # ``[A]``
+    log_nash: Balls  # ``[A]``, NaN for β = 0
+    log_start: Balls  # ``[A]``
+    beta: arb  # ball of radius zero
+    step_size: arb  # ball
 
 
 def exploitability_original(log_policy: Balls, played: Played) -> arb:

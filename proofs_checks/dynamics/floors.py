@@ -62,21 +62,13 @@ def _perturbed(payoff: Callable, settings: tuple[float], key: Array, policy: Pol
 
 
 class Settled(NamedTuple):
-    """Time means of KL(π*‖π) once the start is forgotten.
+    """Time means of KL(π*‖π) once the start is forgotten."""
 
-    Attributes:
-      kl: ``[N, S]`` of N instances and S seeds.
-      game: the N games.
-      log_nash: ``[N, 1, A]``.
-      step_size: ``[N]``.
-      beta: ``[N]``.
-    """
-
-    kl: np.ndarray
-    game: Game
-    log_nash: Array
-    step_size: np.ndarray
-    beta: np.ndarray
+    kl: np.ndarray  # ``[N, S]`` of N instances and S seeds
+    game: Game  # the N games
+    log_nash: Array  # ``[N, 1, A]``
+    step_size: np.ndarray  # ``[N]``
+    beta: np.ndarray  # ``[N]``
 
 
 def settle(

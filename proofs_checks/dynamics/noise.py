@@ -94,37 +94,22 @@ def plant(rng: np.random.Generator, beta: np.ndarray, size: int, spread: float =
 
 
 class Sampled(NamedTuple):
-    """What one method did on the bank.
+    """What one method did on the bank."""
 
-    Attributes:
-      kl: ``[N, S, R]`` KL(π*‖π_t) of N instances and S seeds at R recorded steps, step 0 first.
-      transposed: the same with a judge who prefers the other one of each pair.
-      step: ``[R]``.
-      step_size: ``[N]`` η, or NaN.
-      bank: the instances.
-    """
-
-    kl: np.ndarray
-    transposed: np.ndarray
-    step: np.ndarray
-    step_size: np.ndarray
-    bank: instances.Bank
+    kl: np.ndarray  # ``[N, S, R]`` KL(π*‖π_t) of N instances and S seeds at R recorded steps, step 0 first
+    transposed: np.ndarray  # the same with a judge who prefers the other one of each pair
+    step: np.ndarray  # ``[R]``
+    step_size: np.ndarray  # ``[N]`` η, or NaN
+    bank: instances.Bank  # the instances
 
 
 class Method(NamedTuple):
-    """A method and the constants of its bound.
+    """A method and the constants of its bound."""
 
-    Attributes:
-      make: ``make(step_size, beta) -> Algorithm`` for one instance.
-      longest: ``longest(beta)``, end of the range of the explicit step.
-      constant: c of the module's text, 0 for the decreasing step.
-      lag: queries before the first move of π.
-    """
-
-    make: Callable[..., Algorithm]
-    longest: Callable[[Any], Any]
-    constant: float
-    lag: int = 0
+    make: Callable[..., Algorithm]  # ``make(step_size, beta) -> Algorithm`` for one instance
+    longest: Callable[[Any], Any]  # ``longest(beta)``, end of the range of the explicit step
+    constant: float  # c of the module's text, 0 for the decreasing step
+    lag: int = 0  # queries before the first move of π
 
 
 def _all(beta: Any) -> Any:

@@ -183,7 +183,6 @@ def gradient_spectrum(advantage: np.ndarray, policy: np.ndarray, beta: float) ->
     Args:
       advantage: ``[A, A]``.
       policy: ``[A]`` equilibrium.
-      beta: KL coefficient.
     """
     spread = np.diag(policy) - np.outer(policy, policy)
     values = np.linalg.eigvals(4 * spread @ (np.eye(len(policy)) - advantage @ spread / beta))

@@ -25,21 +25,13 @@ Array = jax.Array
 
 
 class Draw(NamedTuple):
-    """N games of one size with a policy each, all of full support.
+    """N games of one size with a policy each, all of full support."""
 
-    Attributes:
-      preference: ``[N, A, A]``.
-      log_ref: ``[N, A]``.
-      beta: ``[N]`` from 1e-3 to 10.
-      logits: ``[N, A]`` of the policy.
-      mixture: ``[N]`` exponent of the reference in the opponent, in (0, 1).
-    """
-
-    preference: np.ndarray
-    log_ref: np.ndarray
-    beta: np.ndarray
-    logits: np.ndarray
-    mixture: np.ndarray
+    preference: np.ndarray  # ``[N, A, A]``
+    log_ref: np.ndarray  # ``[N, A]``
+    beta: np.ndarray  # ``[N]`` from 1e-3 to 10
+    logits: np.ndarray  # ``[N, A]`` of the policy
+    mixture: np.ndarray  # ``[N]`` exponent of the reference in the opponent, in (0, 1)
 
     @property
     def log_policy(self) -> np.ndarray:

@@ -30,35 +30,22 @@ NUM_INNER = 40  # at β' >= 2.5 an inner step shrinks log-errors 26-fold: solved
 
 
 class Maximiser(NamedTuple):
-    """A policy and the objective that it must maximise; everything batched over N instances.
+    """A policy and the objective that it must maximise; everything batched over N instances."""
 
-    Attributes:
-      log_policy: ``[N, A]``.
-      log_opponent: ``[N, A]``, the payoff is P(· ≻ opponent).
-      gain: ``[N]`` weight of the payoff.
-      weights: ``[2, N]`` of the two KL terms.
-      anchors: ``[2, N, A]`` their second arguments, as log-probabilities.
-    """
-
-    log_policy: np.ndarray
-    log_opponent: np.ndarray
-    gain: np.ndarray
-    weights: np.ndarray
-    anchors: np.ndarray
+    log_policy: np.ndarray  # ``[N, A]``
+    log_opponent: np.ndarray  # ``[N, A]``, the payoff is P(· ≻ opponent)
+    gain: np.ndarray  # ``[N]`` weight of the payoff
+    weights: np.ndarray  # ``[2, N]`` of the two KL terms
+    anchors: np.ndarray  # ``[2, N, A]`` their second arguments, as log-probabilities
 
 
 class Path(NamedTuple):
-    """What an algorithm did: policies before and after every step.
+    """What an algorithm did: policies before and after every step."""
 
-    Attributes:
-      policy: ``[S + 1, N, A]`` log-probabilities, the start first.
-      half: ``[S + 1, N, A]`` extrapolated policies, the start first; ``policy`` where a state has none.
-      log_ref: ``[N, A]``.
-    """
-
-    policy: np.ndarray
+    policy: np.ndarray  # ``[S + 1, N, A]`` log-probabilities, the start first
+    # ``[S + 1, N, A]`` extrapolated policies, the start first; ``policy`` where a state has none
     half: np.ndarray
-    log_ref: np.ndarray
+    log_ref: np.ndarray  # ``[N, A]``
 
 
 def _toward(

@@ -36,25 +36,15 @@ BIASES = (1.0, 0.75, 0.5, 0.25)
 
 
 class Problem(NamedTuple):
-    """N problems, with N in front of everything.
+    """N problems, with N in front of everything."""
 
-    Attributes:
-      mdp: S + 1 states, the last one terminal.
-      first: ``[N, 300, 3]`` segments.
-      second: ``[N, 300, 3]``.
-      regret: ``[N, 300]`` log-odds of the label by regret.
-      returns: ``[N, 300]`` by partial return.
-      weight: ``[N, 300]``.
-      log_policy: ``[N, S + 1, A]`` soft optimum.
-    """
-
-    mdp: MDP
-    first: Segments
-    second: Segments
-    regret: np.ndarray
-    returns: np.ndarray
-    weight: Array
-    log_policy: Array
+    mdp: MDP  # S + 1 states, the last one terminal
+    first: Segments  # ``[N, 300, 3]`` segments
+    second: Segments  # ``[N, 300, 3]``
+    regret: np.ndarray  # ``[N, 300]`` log-odds of the label by regret
+    returns: np.ndarray  # ``[N, 300]`` by partial return
+    weight: Array  # ``[N, 300]``
+    log_policy: Array  # ``[N, S + 1, A]`` soft optimum
 
 
 def _unreached_end(mdp: MDP) -> MDP:

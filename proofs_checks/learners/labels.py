@@ -65,7 +65,6 @@ def gaps(
       method: N methods, one for each bandit, unless ``axes`` says otherwise.
       bandit: N bandits.
       keys: ``[N]``.
-      num_steps: rounds.
       make_space: as in ``tabular.runner.run``, like ``axes`` and ``start``.
       num_pairs: comparisons a round.
     """
@@ -139,31 +138,18 @@ def _compiled(make_method: Callable[..., Algorithm], make_space: Callable[[Any],
 
 
 class Data(NamedTuple):
-    """N contextual bandits with n labelled pairs and a calibration policy each, in numpy.
+    """N contextual bandits with n labelled pairs and a calibration policy each, in numpy."""
 
-    Attributes:
-      beta: ``[N]``.
-      prob: ``[N, X]`` distribution of the contexts.
-      log_ref: ``[N, X, A]``.
-      log_cal: ``[N, X, A]`` calibration policy, log-probabilities.
-      reward: ``[N, X, A]`` candidate reward (not the one behind the labels, which are fair coins).
-      context: ``[N, n]``.
-      first: ``[N, n]``.
-      second: ``[N, n]``.
-      won: ``[N, n]`` whether the first was preferred.
-      optimism: ``[N]`` α > 0.
-    """
-
-    beta: np.ndarray
-    prob: np.ndarray
-    log_ref: np.ndarray
-    log_cal: np.ndarray
-    reward: np.ndarray
-    context: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    won: np.ndarray
-    optimism: np.ndarray
+    beta: np.ndarray  # ``[N]``
+    prob: np.ndarray  # ``[N, X]`` distribution of the contexts
+    log_ref: np.ndarray  # ``[N, X, A]``
+    log_cal: np.ndarray  # ``[N, X, A]`` calibration policy, log-probabilities
+    reward: np.ndarray  # ``[N, X, A]`` candidate reward (not the one behind the labels, which are fair coins)
+    context: np.ndarray  # ``[N, n]``
+    first: np.ndarray  # ``[N, n]``
+    second: np.ndarray  # ``[N, n]``
+    won: np.ndarray  # ``[N, n]`` whether the first was preferred
+    optimism: np.ndarray  # ``[N]`` α > 0
 
     @property
     def bandit(self) -> Bandit:

@@ -29,27 +29,16 @@ features = jax.jit(jax.vmap(segment_features))
 
 
 class Bank(NamedTuple):
-    """N random MDPs of one size and their soft optima, as numpy arrays with N in front.
+    """N random MDPs of one size and their soft optima, as numpy arrays with N in front."""
 
-    Attributes:
-      mdp: the batch, on the device.
-      transition: ``[N, S, A, S]``.
-      reward: ``[N, S, A]``.
-      beta: ``[N]``.
-      discount: ``[N]``.
-      q: ``[N, S, A]`` soft optimum.
-      v: ``[N, S]``.
-      log_policy: ``[N, S, A]``.
-    """
-
-    mdp: MDP
-    transition: np.ndarray
-    reward: np.ndarray
-    beta: np.ndarray
-    discount: np.ndarray
-    q: np.ndarray
-    v: np.ndarray
-    log_policy: np.ndarray
+    mdp: MDP  # the batch, on the device
+    transition: np.ndarray  # ``[N, S, A, S]``
+    reward: np.ndarray  # ``[N, S, A]``
+    beta: np.ndarray  # ``[N]``
+    discount: np.ndarray  # ``[N]``
+    q: np.ndarray  # ``[N, S, A]`` soft optimum
+    v: np.ndarray  # ``[N, S]``
+    log_policy: np.ndarray  # ``[N, S, A]``
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -81,17 +70,11 @@ def scale(value: np.ndarray) -> np.ndarray:
 
 
 class Walks(NamedTuple):
-    """M segments drawn in each MDP; their last step shows only where the one before it ended.
+    """M segments drawn in each MDP; their last step shows only where the one before it ended."""
 
-    Attributes:
-      power: ``[N, 1, T]`` powers of the discount.
-      states: ``[N, M, T + 1]``.
-      actions: ``[N, M, T]``.
-    """
-
-    power: np.ndarray
-    states: np.ndarray
-    actions: np.ndarray
+    power: np.ndarray  # ``[N, 1, T]`` powers of the discount
+    states: np.ndarray  # ``[N, M, T + 1]``
+    actions: np.ndarray  # ``[N, M, T]``
 
     def along(self, table: np.ndarray) -> np.ndarray:
         """``[N, M, T, ...]`` entries of ``[N, S, A, ...]`` at the steps."""

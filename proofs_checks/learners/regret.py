@@ -169,19 +169,12 @@ def all_segments(mdp: MDP, length: int, ended: bool) -> Segments:
 
 
 class Pair(NamedTuple):
-    """Two MDPs and a judge.
+    """Two MDPs and a judge."""
 
-    Attributes:
-      mdps: the two.
-      length: of the segments compared.
-      sure: whether the judge shows the order only, else the differences.
-      ended: whether segments that meet a terminal state are compared too.
-    """
-
-    mdps: tuple[MDP, MDP]
-    length: int
-    sure: bool
-    ended: bool
+    mdps: tuple[MDP, MDP]  # the two
+    length: int  # of the segments compared
+    sure: bool  # whether the judge shows the order only, else the differences
+    ended: bool  # whether segments that meet a terminal state are compared too
 
 
 def difference(pair: Pair, rule: Rule) -> float:

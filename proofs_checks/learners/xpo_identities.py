@@ -29,25 +29,15 @@ Array = jax.Array
 
 
 class Walks(NamedTuple):
-    """One process with its soft optimum and N trajectories of H steps, in numpy.
+    """One process with its soft optimum and N trajectories of H steps, in numpy."""
 
-    Attributes:
-      transition: ``[S, A, S]``.
-      reward: ``[S, A]``.
-      log_ref: ``[S, A]``.
-      beta: the coefficient.
-      log_policy: ``[S, A]``, the library's soft optimum.
-      state: ``[N, H + 1]``, the terminal one last.
-      action: ``[N, H]``.
-    """
-
-    transition: np.ndarray
-    reward: np.ndarray
-    log_ref: np.ndarray
-    beta: float
-    log_policy: np.ndarray
-    state: np.ndarray
-    action: np.ndarray
+    transition: np.ndarray  # ``[S, A, S]``
+    reward: np.ndarray  # ``[S, A]``
+    log_ref: np.ndarray  # ``[S, A]``
+    beta: float  # the coefficient
+    log_policy: np.ndarray  # ``[S, A]``, the library's soft optimum
+    state: np.ndarray  # ``[N, H + 1]``, the terminal one last
+    action: np.ndarray  # ``[N, H]``
 
     def along(self, table: np.ndarray) -> np.ndarray:
         """``Σ_h table(s_h, a_h)`` of each trajectory."""

@@ -34,23 +34,14 @@ EVERY = (1024, 1024, 1024)  # at most as many of each bank
 
 
 class Case(NamedTuple):
-    """One instance of a lemma.
+    """One instance of a lemma."""
 
-    Attributes:
-      game: one context, ``advantage [1, A, A]``.
-      log_nash: ``[A]`` regularised Nash policy π*.
-      policy: ``[A]`` the iterate π, a geometric mixture of π* and the bank's start.
-      other: ``[A]`` a second policy, likewise drawn and moved towards π*.
-      share: ``[]`` of the largest step size that the lemma covers.
-      delta: ``[]`` nats, how far off a computed log-probability may be.
-    """
-
-    game: Game
-    log_nash: Array
-    policy: Array
-    other: Array
-    share: Array
-    delta: Array
+    game: Game  # one context, ``advantage [1, A, A]``
+    log_nash: Array  # ``[A]`` regularised Nash policy π*
+    policy: Array  # ``[A]`` the iterate π, a geometric mixture of π* and the bank's start
+    other: Array  # ``[A]`` a second policy, likewise drawn and moved towards π*
+    share: Array  # ``[]`` of the largest step size that the lemma covers
+    delta: Array  # ``[]`` nats, how far off a computed log-probability may be
 
 
 class Sides(NamedTuple):

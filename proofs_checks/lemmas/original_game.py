@@ -30,19 +30,12 @@ QUICK = ((0.2, 90), (0.05, 30))
 
 
 class Plan(NamedTuple):
-    """What the statement promises for G games at one ε.
+    """What the statement promises for G games at one ε."""
 
-    Attributes:
-      size: ``[G]`` actions.
-      beta: ``[G]`` ε/(2 log A).
-      steps: ``[G]`` steps of two queries.
-      too_few: ``[G]`` the same without log(1 + 2β).
-    """
-
-    size: np.ndarray
-    beta: np.ndarray
-    steps: np.ndarray
-    too_few: np.ndarray
+    size: np.ndarray  # ``[G]`` actions
+    beta: np.ndarray  # ``[G]`` ε/(2 log A)
+    steps: np.ndarray  # ``[G]`` steps of two queries
+    too_few: np.ndarray  # ``[G]`` the same without log(1 + 2β)
 
 
 def plan(epsilon: float, size: np.ndarray) -> Plan:

@@ -71,21 +71,13 @@ def solved(case: Case) -> tuple[Sides, Sides]:
 
 
 class Outer(NamedTuple):
-    """Exact proximal steps on G unregularised games, all of them padded to 8 actions.
+    """Exact proximal steps on G unregularised games, all of them padded to 8 actions."""
 
-    Attributes:
-      advantage: ``[G, A, A]``.
-      log_start: ``[G, A]``.
-      weight: ``[G]`` τ.
-      nash: ``[G, Q, A]`` equilibria of the game, several where they are not unique.
-      size: ``[G]``.
-    """
-
-    advantage: np.ndarray
-    log_start: np.ndarray
-    weight: np.ndarray
-    nash: np.ndarray
-    size: np.ndarray
+    advantage: np.ndarray  # ``[G, A, A]``
+    log_start: np.ndarray  # ``[G, A]``
+    weight: np.ndarray  # ``[G]`` τ
+    nash: np.ndarray  # ``[G, Q, A]`` equilibria of the game, several where they are not unique
+    size: np.ndarray  # ``[G]``
 
 
 @functools.lru_cache(maxsize=2)

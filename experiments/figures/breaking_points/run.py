@@ -24,19 +24,13 @@ from proofs_checks.rows import Effort
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: scans of each method, pooled, 1 to 100.
-      methods: keys of ``proofs_checks.breaking.SCANS``.
-      small: the referee's quick effort instead of its full one.
-      seed: root of the first scan; the others count on from it.
-    """
-
-    seeds: int = 1
+    seeds: int = 1  # scans of each method, pooled, 1 to 100
+    # keys of ``proofs_checks.breaking.SCANS``
     methods: tuple[str, ...] = ("egpo", "nash_mirror_prox", "omwu", "nash_md", "online_mirror_descent")
-    small: bool = False
-    seed: int = 0
+    small: bool = False  # the referee's quick effort instead of its full one
+    seed: int = 0  # root of the first scan; the others count on from it
 
 
 def quick(config: Config) -> Config:
@@ -46,40 +40,26 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One number of actions at one β; steps are composite, but for Nash-MD its own.
+    """One number of actions at one β; steps are composite, but for Nash-MD its own."""
 
-    Attributes:
-      actions: A.
-      proved_to: end of the range that the claim covers (proved, unless its status is empirical).
-      holds_to: largest step tried below the first violation.
-      violated_from: smallest step with a violation, ``None`` if none was found.
-      steps: all that were tried, rising.
-      ratios: largest measured/bound found at each.
-    """
-
-    actions: int
+    actions: int  # A
     beta: float
-    proved_to: float
-    holds_to: float
-    violated_from: float | None
-    steps: list[float]
-    ratios: list[float]
+    proved_to: float  # end of the range that the claim covers (proved, unless its status is empirical)
+    holds_to: float  # largest step tried below the first violation
+    violated_from: float | None  # smallest step with a violation, ``None`` if none was found
+    steps: list[float]  # all that were tried, rising
+    ratios: list[float]  # largest measured/bound found at each
 
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """One method.
-
-    Attributes:
-      status: theorem, derived or empirical.
-      points: for each number of actions and β.
-      instances: for each number of actions the violating game with the smallest step, as JSON values.
-    """
+    """One method."""
 
     method: str
     claim: str
-    status: str
-    points: list[Point]
+    status: str  # theorem, derived or empirical
+    points: list[Point]  # for each number of actions and β
+    # for each number of actions the violating game with the smallest step, as JSON values
     instances: list[dict[str, Any]]
 
 

@@ -20,40 +20,24 @@ RATIO_FLOOR = 1e-20  # below this a ratio of measured to bound compares rounding
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Measured(Curve):
-    """One method in one panel, over queries: median over seeds, 10 and 90 % quantiles, bound.
+    """One method in one panel, over queries: median over seeds, 10 and 90 % quantiles, bound."""
 
-    Attributes:
-      bound: median proved bound, or ``None`` where nothing is proved.
-      limit: predicted biased limit, median over seeds, or ``None``.
-      rate_kind: ``"linear"`` (nats a query), ``"power"`` (exponent) or ``""``.
-      rate: fitted rates, their median with 10 and 90 % quantiles; ``None`` where too few points are above the
-        floor.
-      proved_rate: rate that theory guarantees, in the same unit, or ``None``.
-      worst_ratio: largest measured / bound over steps and seeds above 1e-20, or ``None``.
-      final: median at the end.
-    """
-
-    bound: list[float] | None
-    limit: float | None
-    rate_kind: str
+    bound: list[float] | None  # median proved bound, or ``None`` where nothing is proved
+    limit: float | None  # predicted biased limit, median over seeds, or ``None``
+    rate_kind: str  # ``"linear"`` (nats a query), ``"power"`` (exponent) or ``""``
+    # fitted rates, their median with 10 and 90 % quantiles; ``None`` where too few points are above the floor
     rate: Interval | None
-    proved_rate: float | None
-    worst_ratio: float | None
-    final: float
+    proved_rate: float | None  # rate that theory guarantees, in the same unit, or ``None``
+    worst_ratio: float | None  # largest measured / bound over steps and seeds above 1e-20, or ``None``
+    final: float  # median at the end
 
 
 class Promise(NamedTuple):
-    """A claim, evaluated for a batch of runs.
+    """A claim, evaluated for a batch of runs."""
 
-    Attributes:
-      kind: ``"linear"``, ``"power"`` or ``"none"``, as in a claim.
-      bound: ``[..., N]`` ceiling of the metric at each record.
-      rate: proved rate a step, broadcast to ``[..., 1]``; NaN without one.
-    """
-
-    kind: str
-    bound: np.ndarray
-    rate: np.ndarray
+    kind: str  # ``"linear"``, ``"power"`` or ``"none"``, as in a claim
+    bound: np.ndarray  # ``[..., N]`` ceiling of the metric at each record
+    rate: np.ndarray  # proved rate a step, broadcast to ``[..., 1]``; NaN without one
 
     def at(self, game: int, beta: int, keep: np.ndarray) -> Promise:
         """Return the promise of one panel, at the records that are kept."""

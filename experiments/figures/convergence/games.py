@@ -27,20 +27,13 @@ TITLES = {
 
 
 class Group(NamedTuple):
-    """G families of games with the same number of actions.
+    """G families of games with the same number of actions."""
 
-    Attributes:
-      names: G keys of ``TITLES``.
-      preference: ``[G, S, A, A]``.
-      log_ref: ``[G, S, B, A]`` reference at each β; ``-inf`` where a smaller game was padded.
-      log_start: ``[G, S, A]`` start for the unregularised game.
-      log_nash: ``[G, S, A]`` planted regularised equilibrium, the same at every β; ``None`` if not planted.
-    """
-
-    names: tuple[str, ...]
-    preference: Array
-    log_ref: Array
-    log_start: Array
+    names: tuple[str, ...]  # G keys of ``TITLES``
+    preference: Array  # ``[G, S, A, A]``
+    log_ref: Array  # ``[G, S, B, A]`` reference at each β; ``-inf`` where a smaller game was padded
+    log_start: Array  # ``[G, S, A]`` start for the unregularised game
+    # ``[G, S, A]`` planted regularised equilibrium, the same at every β; ``None`` if not planted
     log_nash: Array | None
 
 

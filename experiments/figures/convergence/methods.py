@@ -15,23 +15,15 @@ from nlhf.method import default, find
 
 
 class Method(NamedTuple):
-    """An algorithm with its hyper-parameters as a function of β.
+    """An algorithm with its hyper-parameters as a function of β."""
 
-    Attributes:
-      label: name in legends and tables.
-      make: ``make(beta) -> Algorithm``.
-      colour: that of the method in every figure.
-      queries: payoff queries a step, to give all methods the same budget.
-      wide: drawn as a wide line under the others, where another curve lies on it.
-      temperature: ``temperature(beta, hyper-parameters)``: where its limit is the best response at β to the
-        Nash policy of that other temperature.
-    """
-
-    label: str
-    make: Callable[[float], Algorithm]
-    colour: str
-    queries: int
-    wide: bool = False
+    label: str  # name in legends and tables
+    make: Callable[[float], Algorithm]  # ``make(beta) -> Algorithm``
+    colour: str  # that of the method in every figure
+    queries: int  # payoff queries a step, to give all methods the same budget
+    wide: bool = False  # drawn as a wide line under the others, where another curve lies on it
+    # ``temperature(beta, hyper-parameters)``: where its limit is the best response at β to the Nash policy of
+    # that other temperature
     temperature: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
 

@@ -37,19 +37,12 @@ from tabular.traces import Measure, Trace
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: instances of each family of games, 1 to 1000.
-      betas: KL coefficients, one row of panels each.
-      queries_unregularised: queries spent on the games with β = 0.
-      add: more methods for the regularised games, as ``nlhf.find`` takes them.
-    """
-
-    seeds: int = 20
-    betas: tuple[float, ...] = (0.3, 0.1, 0.03)
-    queries_unregularised: int = 4000
-    add: tuple[str, ...] = ()
+    seeds: int = 20  # instances of each family of games, 1 to 1000
+    betas: tuple[float, ...] = (0.3, 0.1, 0.03)  # KL coefficients, one row of panels each
+    queries_unregularised: int = 4000  # queries spent on the games with β = 0
+    add: tuple[str, ...] = ()  # more methods for the regularised games, as ``nlhf.find`` takes them
     seed: int = 0
 
 
@@ -62,23 +55,16 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One game at one β.
+    """One game at one β."""
 
-    Attributes:
-      game: key of ``games.TITLES``.
-      beta: KL coefficient; 0 for the unregularised game.
-      metric: what is on the y-axis.
-      floor: where rounding takes over: for a KL the highest level at which an unbiased method rests, at
-        least (ε · range of log-probabilities)² / 2.
-      max_queries: end of the x-axis.
-    """
-
-    game: str
+    game: str  # key of ``games.TITLES``
     title: str
-    beta: float
-    metric: str
+    beta: float  # KL coefficient; 0 for the unregularised game
+    metric: str  # what is on the y-axis
+    # where rounding takes over: for a KL the highest level at which an unbiased method rests, at least (ε ·
+    # range of log-probabilities)² / 2
     floor: float
-    max_queries: int
+    max_queries: int  # end of the x-axis
     curves: list[Measured]
 
 

@@ -32,19 +32,12 @@ LABELS = ("regret", "partial_return")
 
 
 class Rollouts(NamedTuple):
-    """Whole episodes of an expert, end to end.
+    """Whole episodes of an expert, end to end."""
 
-    Attributes:
-      states: ``[M, 4]`` before each action.
-      actions: ``[M]``.
-      left: ``[M]`` how many steps of the same episode follow, this one included.
-      returns: ``[E]`` of the episodes.
-    """
-
-    states: np.ndarray
-    actions: np.ndarray
-    left: np.ndarray
-    returns: np.ndarray
+    states: np.ndarray  # ``[M, 4]`` before each action
+    actions: np.ndarray  # ``[M]``
+    left: np.ndarray  # ``[M]`` how many steps of the same episode follow, this one included
+    returns: np.ndarray  # ``[E]`` of the episodes
 
 
 def own_rollouts(key: Array, num_episodes: int = 57) -> Rollouts:
@@ -174,7 +167,6 @@ def label(key: Array, grid: Grid, first: Segments, second: Segments, rule: str) 
     Args:
       grid: the optimal advantage.
       first: N segments in physical units.
-      second: likewise.
       rule: "regret": log-odds ``Σ_t A*(s_t, a_t)`` of the first minus that of the second; or
         "partial_return": the difference of what the steps pay, which is 0 for segments that stay upright.
 
@@ -201,7 +193,6 @@ def scaled(first: Segments, second: Segments, labels: Array) -> Comparisons:
 
     Args:
       first: N segments in physical units.
-      second: likewise.
       labels: ``[N]``.
     """
     first, second = (Segments(cartpole.scaled(side.states), side.actions) for side in (first, second))

@@ -30,17 +30,11 @@ SCALE = (1.0, 1.0, 0.1, 1.0)  # typical size of x, x', θ, θ': what networks ar
 
 
 class Episode(NamedTuple):
-    """One episode, in fixed length.
+    """One episode, in fixed length."""
 
-    Attributes:
-      states: ``[500, 4]`` x, x', θ, θ' before each action.
-      actions: ``[500]``.
-      alive: ``[500]`` booleans, whether the step was taken; their sum is the return.
-    """
-
-    states: Array
-    actions: Array
-    alive: Array
+    states: Array  # ``[500, 4]`` x, x', θ, θ' before each action
+    actions: Array  # ``[500]``
+    alive: Array  # ``[500]`` booleans, whether the step was taken; their sum is the return
 
 
 def step(state: Array, action: Array | int) -> Array:

@@ -48,31 +48,21 @@ METRICS = ("greedy", "drawn", "distance")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: data sets, networks and trainings a point, >= 2.
-      pairs: N, numbers of comparisons.
-      data: folder with ``cartpole.npz``; ``None`` is our own controller in our own equations.
-      length: T, steps of a segment.
-      noise: largest share of replaced actions.
-      temperature: α of the maximum-entropy objective, of labels and of CPL.
-      grid: corners along x, x', θ, θ'.
-      episodes: played by each trained network, in either way.
-    """
-
-    seeds: int = 8
-    pairs: tuple[int, ...] = (30, 100, 300, 1000, 3000)
+    seeds: int = 8  # data sets, networks and trainings a point, >= 2
+    pairs: tuple[int, ...] = (30, 100, 300, 1000, 3000)  # N, numbers of comparisons
+    # folder with ``cartpole.npz``; ``None`` is our own controller in our own equations
     data: str | None = None
-    length: int = 20
-    noise: float = 1.0
-    temperature: float = 1.0
-    grid: tuple[int, int, int, int] = (13, 13, 17, 17)
+    length: int = 20  # T, steps of a segment
+    noise: float = 1.0  # largest share of replaced actions
+    temperature: float = 1.0  # α of the maximum-entropy objective, of labels and of CPL
+    grid: tuple[int, int, int, int] = (13, 13, 17, 17)  # corners along x, x', θ, θ'
     width: int = 32
     batch: int = 32
     updates: int = 1000
     learning_rate: float = 3e-3
-    episodes: int = 20
+    episodes: int = 20  # played by each trained network, in either way
     seed: int = 0
 
 
@@ -85,22 +75,18 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      curves: by metric, method by method: means over seeds with 95 % bootstrap intervals.
-      references: mean return of the data's episodes ("expert"), of the likelier action of π* ("optimum"), of
-        draws from it ("optimum drawn") and of coin flips ("random").
-      residual: median and 90 % quantile of the soft Bellman residual of the grid between its corners, on
-        states of segments, relative to 1/(1 - discount).
-      label_agreement: share of regret labels that name the segment of larger Σ A*.
-    """
+    """Everything the figure and the table are drawn from."""
 
     config: Config
+    # by metric, method by method: means over seeds with 95 % bootstrap intervals
     curves: dict[str, list[Curve]]
+    # mean return of the data's episodes ("expert"), of the likelier action of π* ("optimum"), of draws from
+    # it ("optimum drawn") and of coin flips ("random")
     references: dict[str, float]
+    # median and 90 % quantile of the soft Bellman residual of the grid between its corners, on states of
+    # segments, relative to 1/(1 - discount)
     residual: tuple[float, float]
-    label_agreement: float
+    label_agreement: float  # share of regret labels that name the segment of larger Σ A*
 
 
 @announced

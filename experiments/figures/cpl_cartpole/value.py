@@ -32,21 +32,13 @@ LIMITS = (cartpole.POSITION_LIMIT, 3.0, cartpole.ANGLE_LIMIT, 3.0)
 
 
 class Grid(NamedTuple):
-    """Soft values on a grid.
+    """Soft values on a grid."""
 
-    Attributes:
-      value: ``[n1, n2, n3, n4]`` V at the corners.
-      temperature: α.
-      discount: of the values.
-      sweeps: how many were needed.
-      residual: largest change of V in the last one.
-    """
-
-    value: Array
-    temperature: Array
-    discount: Array
-    sweeps: Array
-    residual: Array
+    value: Array  # ``[n1, n2, n3, n4]`` V at the corners
+    temperature: Array  # α
+    discount: Array  # of the values
+    sweeps: Array  # how many were needed
+    residual: Array  # largest change of V in the last one
 
 
 def solve(

@@ -22,19 +22,12 @@ RULES = {"regret": soft_regret, "return": partial_return}
 
 
 class Data(NamedTuple):
-    """Pairs of segments of N runs, and what their labels come from; NumPy arrays.
+    """Pairs of segments of N runs, and what their labels come from; NumPy arrays."""
 
-    Attributes:
-      first: ``[N, R, T]``.
-      second: likewise.
-      probability: by rule, ``[N, R]``, that the first is preferred.
-      chance: ``[N, K, R]`` uniform in [0, 1), one for each label of each pair.
-    """
-
-    first: Segments
-    second: Segments
-    probability: dict[str, np.ndarray]
-    chance: np.ndarray
+    first: Segments  # ``[N, R, T]``
+    second: Segments  # likewise
+    probability: dict[str, np.ndarray]  # by rule, ``[N, R]``, that the first is preferred
+    chance: np.ndarray  # ``[N, K, R]`` uniform in [0, 1), one for each label of each pair
 
 
 def random_mdps(config: Config) -> MDP:

@@ -55,12 +55,9 @@ FEW = 8  # labels of the sweep over λ
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Line(Curve):
-    """Median over runs, 10 and 90 % quantiles; in the panel ``unseen`` the mean with its 95 % interval.
+    """Median over runs, 10 and 90 % quantiles; in the panel ``unseen`` the mean with its 95 % interval."""
 
-    Attributes:
-      limit: median over runs of the value with exact labels (n without end), where it was computed.
-    """
-
+    # median over runs of the value with exact labels (n without end), where it was computed
     limit: float | None = None
 
 
@@ -75,20 +72,17 @@ class Rate:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      panels: lines by panel: ``segments`` and ``actions`` (RMSE of log π over n, for segments of 3 steps and
-        for pairs of actions in one state), ``loss`` (soft-value loss over n), ``unseen`` (mass on unseen
-        actions over λ), ``bias`` (soft-value loss over n by λ, in units of the uniform policy's),
-        ``discount`` (likewise over discounts), ``null`` (flat directions over n), ``exact`` (RMSE over n).
-      myopic_distance: largest difference between log π of CPL on exact partial-return labels of pairs of
-        actions and the myopic policy exp(r/α).
-    """
+    """Everything the figure and the table are drawn from."""
 
     config: Config
+    # lines by panel: ``segments`` and ``actions`` (RMSE of log π over n, for segments of 3 steps and for
+    # pairs of actions in one state), ``loss`` (soft-value loss over n), ``unseen`` (mass on unseen actions
+    # over λ), ``bias`` (soft-value loss over n by λ, in units of the uniform policy's), ``discount``
+    # (likewise over discounts), ``null`` (flat directions over n), ``exact`` (RMSE over n)
     panels: dict[str, list[Line]]
     rates: list[Rate]
+    # largest difference between log π of CPL on exact partial-return labels of pairs of actions and the
+    # myopic policy exp(r/α)
     myopic_distance: float
 
 

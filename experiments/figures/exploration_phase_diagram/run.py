@@ -53,23 +53,15 @@ TUNING = 1_000_000  # seeds from here on choose the width and are not shown
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: runs of each cell, 1 to 1000; random bandits are one a seed.
-      inverse_betas: 1/β, increasing.
-      horizons: T in rounds of one labelled pair, increasing; at least two.
-      longest_random: the longest horizon on random bandits.
-      widths: KL-UCB's candidates.
-      tuning_seeds: runs a cell that choose among them.
-    """
-
-    seeds: int = 16
-    inverse_betas: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256)
+    seeds: int = 16  # runs of each cell, 1 to 1000; random bandits are one a seed
+    inverse_betas: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256)  # 1/β, increasing
+    # T in rounds of one labelled pair, increasing; at least two
     horizons: tuple[int, ...] = (32, 128, 512, 2048, 8192)
-    longest_random: int = 2048
-    widths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    tuning_seeds: int = 4
+    longest_random: int = 2048  # the longest horizon on random bandits
+    widths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # KL-UCB's candidates
+    tuning_seeds: int = 4  # runs a cell that choose among them
     seed: int = 0
 
 
@@ -88,41 +80,25 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """Cumulative regret of a method on an instance.
+    """Cumulative regret of a method on an instance."""
 
-    Attributes:
-      instance: one of ``INSTANCES``.
-      method: one of ``METHODS``.
-      horizons: T, the columns.
-      mean: ``[B][T]`` mean over seeds, rows by 1/β.
-      low: lower end of the 95 % bootstrap interval.
-      high: upper end.
-      exponent: slope of log regret in log T over the last two horizons, one a β.
-      width: of KL-UCB; ``None`` for the others.
-    """
-
-    instance: str
-    method: str
-    horizons: list[int]
-    mean: list[list[float]]
-    low: list[list[float]]
-    high: list[list[float]]
-    exponent: list[float]
-    width: float | None
+    instance: str  # one of ``INSTANCES``
+    method: str  # one of ``METHODS``
+    horizons: list[int]  # T, the columns
+    mean: list[list[float]]  # ``[B][T]`` mean over seeds, rows by 1/β
+    low: list[list[float]]  # lower end of the 95 % bootstrap interval
+    high: list[list[float]]  # upper end
+    exponent: list[float]  # slope of log regret in log T over the last two horizons, one a β
+    width: float | None  # of KL-UCB; ``None`` for the others
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """Which method has the least regret in each cell.
+    """Which method has the least regret in each cell."""
 
-    Attributes:
-      instance: one of ``INSTANCES``.
-      method: ``[B][T]``.
-      certain: ``[B][T]``, whether the interval of the difference to the next one (same seeds) is above zero.
-    """
-
-    instance: str
-    method: list[list[str]]
+    instance: str  # one of ``INSTANCES``
+    method: list[list[str]]  # ``[B][T]``
+    # ``[B][T]``, whether the interval of the difference to the next one (same seeds) is above zero
     certain: list[list[bool]]
 
 

@@ -65,37 +65,21 @@ METHODS: dict[str, Method] = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: languages (preferences and first parameters), 1 to 100.
-      vocabulary: tokens.
-      lengths: tokens a string, one row of panels each.
-      beta: KL coefficient.
-      step_size: η of EGPO and Nash-MD, g of Nash Mirror Prox.
-      queries: payoff queries of a run.
-      width: of the transformer's residual stream.
-      layers: of the transformer.
-      spread: factor on the first embeddings; the reference at 1 is nearly uniform.
-      learning_rate: of Adam.
-      num_updates: optimiser steps a projection.
-      methods: keys of ``METHODS``.
-      seed: root of all random draws.
-    """
-
-    seeds: int = 3
-    vocabulary: int = 8
-    lengths: tuple[int, ...] = (3,)
-    beta: float = 0.1
-    step_size: float = 1.0
-    queries: int = 160
-    width: int = 32
-    layers: int = 2
-    spread: float = 5.0
-    learning_rate: float = 3e-3
-    num_updates: int = 10
-    methods: tuple[str, ...] = tuple(METHODS)
-    seed: int = 0
+    seeds: int = 3  # languages (preferences and first parameters), 1 to 100
+    vocabulary: int = 8  # tokens
+    lengths: tuple[int, ...] = (3,)  # tokens a string, one row of panels each
+    beta: float = 0.1  # KL coefficient
+    step_size: float = 1.0  # η of EGPO and Nash-MD, g of Nash Mirror Prox
+    queries: int = 160  # payoff queries of a run
+    width: int = 32  # of the transformer's residual stream
+    layers: int = 2  # of the transformer
+    spread: float = 5.0  # factor on the first embeddings; the reference at 1 is nearly uniform
+    learning_rate: float = 3e-3  # of Adam
+    num_updates: int = 10  # optimiser steps a projection
+    methods: tuple[str, ...] = tuple(METHODS)  # keys of ``METHODS``
+    seed: int = 0  # root of all random draws
 
 
 def quick(config: Config) -> Config:
@@ -105,59 +89,38 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One line: median, least and largest value over seeds.
+    """One line: median, least and largest value over seeds."""
 
-    Attributes:
-      method: key of the method.
-      world: ``transformer`` or ``table``.
-      x: payoff queries, or weight of the reference.
-      middle: median.
-      low: least.
-      high: largest.
-    """
-
-    method: str
-    world: str
-    x: list[float]
-    middle: list[float]
-    low: list[float]
-    high: list[float]
+    method: str  # key of the method
+    world: str  # ``transformer`` or ``table``
+    x: list[float]  # payoff queries, or weight of the reference
+    middle: list[float]  # median
+    low: list[float]  # least
+    high: list[float]  # largest
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """The strings of one length.
+    """The strings of one length."""
 
-    Attributes:
-      length: tokens a string.
-      distance: KL(Nash ‖ policy) over queries, in both worlds.
-      apart: KL between the mixture of strings and that of tokens at the weight ηβ, over queries of Nash-MD.
-      by_weight: the same of the last policy of the first method, over the weight of the reference.
-      start: KL(Nash ‖ reference), for each seed.
-      final: the last distance of each transformer, by method, for each seed.
-      agreement: KL(table's policy ‖ transformer's) at the end, by method, for each seed.
-    """
-
-    length: int
-    distance: list[Curve]
+    length: int  # tokens a string
+    distance: list[Curve]  # KL(Nash ‖ policy) over queries, in both worlds
+    # KL between the mixture of strings and that of tokens at the weight ηβ, over queries of Nash-MD
     apart: list[Curve]
+    # the same of the last policy of the first method, over the weight of the reference
     by_weight: list[Curve]
-    start: list[float]
-    final: dict[str, list[float]]
+    start: list[float]  # KL(Nash ‖ reference), for each seed
+    final: dict[str, list[float]]  # the last distance of each transformer, by method, for each seed
+    # KL(table's policy ‖ transformer's) at the end, by method, for each seed
     agreement: dict[str, list[float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Everything the figure and the table are drawn from.
+    """Everything the figure and the table are drawn from."""
 
-    Attributes:
-      config: the settings.
-      panels: one for each length.
-    """
-
-    config: Config
-    panels: list[Panel]
+    config: Config  # the settings
+    panels: list[Panel]  # one for each length
 
 
 class World(NamedTuple):

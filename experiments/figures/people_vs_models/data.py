@@ -25,18 +25,12 @@ TURN = 1.5  # logits
 
 
 class Source(NamedTuple):
-    """A data set.
+    """A data set."""
 
-    Attributes:
-      path: below the folder of data.
-      origin: where anyone gets it.
-      folds: how many parts of its units are held out in turn.
-    """
-
-    path: str
+    path: str  # below the folder of data
     read: Callable[[pathlib.Path], Votes]
-    origin: str
-    folds: int
+    origin: str  # where anyone gets it
+    folds: int  # how many parts of its units are held out in turn
 
 
 SOURCES = (
@@ -59,15 +53,11 @@ SOURCES = (
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """Votes and how to split them.
-
-    Attributes:
-      real: False for people that were made up.
-    """
+    """Votes and how to split them."""
 
     votes: Votes
     folds: int
-    real: bool
+    real: bool  # False for people that were made up
 
 
 def load(folder: str) -> tuple[list[Loaded], list[str]]:
@@ -121,15 +111,10 @@ def population(cyclic: bool, rng: np.random.Generator) -> Loaded:
 
 
 class Twin(NamedTuple):
-    """Transitive people who resemble real ones.
+    """Transitive people who resemble real ones."""
 
-    Attributes:
-      factor: of the scores of the fitted Bradley-Terry model, so that its ties fit as well.
-      threshold: two answers within it of each other are tied, in logits.
-    """
-
-    factor: float
-    threshold: float
+    factor: float  # of the scores of the fitted Bradley-Terry model, so that its ties fit as well
+    threshold: float  # two answers within it of each other are tied, in logits
 
 
 def fit_twin(logit: np.ndarray, label: np.ndarray) -> Twin:
@@ -177,17 +162,11 @@ def draw_twin(votes: Votes, logit: np.ndarray, twin: Twin, rng: np.random.Genera
 
 
 class Cycles(NamedTuple):
-    """Cyclic triples of strict majorities.
+    """Cyclic triples of strict majorities."""
 
-    Attributes:
-      triples: triples of answers to one prompt all three pairs of which have a strict majority.
-      cyclic: those that are cycles.
-      groups: prompts with such a cycle; over all prompts, 0 or 1.
-    """
-
-    triples: int
-    cyclic: int
-    groups: int
+    triples: int  # triples of answers to one prompt all three pairs of which have a strict majority
+    cyclic: int  # those that are cycles
+    groups: int  # prompts with such a cycle; over all prompts, 0 or 1
 
     @property
     def share(self) -> float:

@@ -20,20 +20,13 @@ TOPICS = 8
 
 
 class Problem(NamedTuple):
-    """Votes, counted by pair.
-
-    Attributes:
-      cells: every pair of answers that some prompt has.
-      place: ``[N]`` the cell of each vote.
-      forward: ``[N]`` whether the vote's first answer is the cell's.
-      texts: the answers as numbers, where they are texts.
-    """
+    """Votes, counted by pair."""
 
     votes: Votes
-    cells: Cells
-    place: np.ndarray
-    forward: np.ndarray
-    texts: TextTable | None
+    cells: Cells  # every pair of answers that some prompt has
+    place: np.ndarray  # ``[N]`` the cell of each vote
+    forward: np.ndarray  # ``[N]`` whether the vote's first answer is the cell's
+    texts: TextTable | None  # the answers as numbers, where they are texts
 
     def tally(self, rows: np.ndarray) -> Counts:
         """Count some of the votes by cell."""
@@ -45,37 +38,24 @@ class Problem(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Both models' logits, and the votes they were not fitted to.
+    """Both models' logits, and the votes they were not fitted to."""
 
-    Attributes:
-      bradley_terry: ``[M]``.
-      general: ``[M]``.
-      held_out: ``[N]`` booleans.
-    """
-
-    bradley_terry: np.ndarray
-    general: np.ndarray
-    held_out: np.ndarray
+    bradley_terry: np.ndarray  # ``[M]``
+    general: np.ndarray  # ``[M]``
+    held_out: np.ndarray  # ``[N]`` booleans
 
 
 class Prediction(NamedTuple):
-    """What one deal of the units into folds gives.
+    """What one deal of the units into folds gives."""
 
-    Attributes:
-      bradley_terry: ``[N]`` logit that the first answer wins, by the model fitted without the vote's unit.
-      general: ``[N]`` likewise.
-      tables: one a fold; one in all where prompts are held out, for then no prompt has two.
-      scales: ``[folds, blocks]`` prior standard deviations chosen for the general model, scores first.
-      parameters: of both models in the first fold, the blocks that were left out not counted.
-      freedom: effective degrees of freedom of both, likewise.
-    """
-
+    # ``[N]`` logit that the first answer wins, by the model fitted without the vote's unit
     bradley_terry: np.ndarray
-    general: np.ndarray
-    tables: list[Table]
+    general: np.ndarray  # ``[N]`` likewise
+    tables: list[Table]  # one a fold; one in all where prompts are held out, for then no prompt has two
+    # ``[folds, blocks]`` prior standard deviations chosen for the general model, scores first
     scales: np.ndarray
-    parameters: tuple[int, int]
-    freedom: tuple[float, float]
+    parameters: tuple[int, int]  # of both models in the first fold, the blocks that were left out not counted
+    freedom: tuple[float, float]  # effective degrees of freedom of both, likewise
 
 
 def prepare(votes: Votes) -> Problem:

@@ -38,27 +38,16 @@ LOWEST, HIGHEST = 1e-4, 1e4  # KL coefficients between which the matched one is 
 
 
 class Policies(NamedTuple):
-    """Policies of the models fitted to some people, ``[X, A]`` probabilities.
+    """Policies of the models fitted to some people, ``[X, A]`` probabilities."""
 
-    Attributes:
-      nash: KL-regularised Nash policy of the general model.
-      optimum: KL-regularised optimum of the rewards of Bradley-Terry, at the same β.
-      matched: likewise, at the β that gives it the mean KL of ``nash``.
-      bradley_terry_nash: Nash policy of Bradley-Terry's preferences.
-      against_nash: the one answer to each prompt that beats ``nash`` best, by the general model.
-      against_matched: likewise for ``matched``.
-      against_optimum: likewise for ``optimum``.
-      reference: uniform on the answers of the prompt.
-    """
-
-    nash: np.ndarray
-    optimum: np.ndarray
-    matched: np.ndarray
-    bradley_terry_nash: np.ndarray
-    against_nash: np.ndarray
-    against_matched: np.ndarray
-    against_optimum: np.ndarray
-    reference: np.ndarray
+    nash: np.ndarray  # KL-regularised Nash policy of the general model
+    optimum: np.ndarray  # KL-regularised optimum of the rewards of Bradley-Terry, at the same β
+    matched: np.ndarray  # likewise, at the β that gives it the mean KL of ``nash``
+    bradley_terry_nash: np.ndarray  # Nash policy of Bradley-Terry's preferences
+    against_nash: np.ndarray  # the one answer to each prompt that beats ``nash`` best, by the general model
+    against_matched: np.ndarray  # likewise for ``matched``
+    against_optimum: np.ndarray  # likewise for ``optimum``
+    reference: np.ndarray  # uniform on the answers of the prompt
 
 
 class Duel(NamedTuple):
@@ -66,17 +55,12 @@ class Duel(NamedTuple):
 
     The win rate is ``1/2 + (1 - same) Σ advantage / Σ weight``: draws of the same answer are ties, and the
     others are judged by the votes on their pair, where there are any.
-
-    Attributes:
-      advantage: ``[C]`` of each cluster of votes, probability times votes beyond one half.
-      weight: ``[C]`` probability of the pairs it voted on.
-      same: probability that both draws are the same answer, averaged over prompts.
-      covered: share of the probability of different draws whose pair somebody who was held out voted on.
     """
 
-    advantage: np.ndarray
-    weight: np.ndarray
-    same: float
+    advantage: np.ndarray  # ``[C]`` of each cluster of votes, probability times votes beyond one half
+    weight: np.ndarray  # ``[C]`` probability of the pairs it voted on
+    same: float  # probability that both draws are the same answer, averaged over prompts
+    # share of the probability of different draws whose pair somebody who was held out voted on
     covered: float
 
 

@@ -55,23 +55,15 @@ CYCLE_TWINS = 20  # twins whose cycles are counted; predictions are judged on th
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: how often the people are dealt into folds, 1 to 100.
-      data: folder with the files of ``people_vs_models.data.SOURCES``; without one, made-up people alone.
-      betas: KL coefficients of the policies, > 0.
-      resamples: of the bootstrap, 100 or more.
-      most_folds: a data set is cut into its own number of folds, or this one if it is smaller, >= 2.
-      seed: root of all draws, >= 0.
-    """
-
-    seeds: int = 5
+    seeds: int = 5  # how often the people are dealt into folds, 1 to 100
+    # folder with the files of ``people_vs_models.data.SOURCES``; without one, made-up people alone
     data: str = ""
-    betas: tuple[float, ...] = (0.02, 0.1, 0.5)
-    resamples: int = 2000
-    most_folds: int = 5
-    seed: int = 0
+    betas: tuple[float, ...] = (0.02, 0.1, 0.5)  # KL coefficients of the policies, > 0
+    resamples: int = 2000  # of the bootstrap, 100 or more
+    most_folds: int = 5  # a data set is cut into its own number of folds, or this one if it is smaller, >= 2
+    seed: int = 0  # root of all draws, >= 0
 
 
 def quick(config: Config) -> Config:
@@ -81,118 +73,74 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How both models predict the votes of people who were held out.
+    """How both models predict the votes of people who were held out."""
 
-    Attributes:
-      loss_bradley_terry: nats a vote; a tie is half a vote for each.
-      loss_general: likewise.
-      loss_gain: the former less the latter, above 0 where the general model is better.
-      loss_gain_by_seed: of each deal.
-      accuracy_bradley_terry: share of the votes that are no ties and go to the answer with chance above 1/2.
-      accuracy_general: likewise.
-      accuracy_gain: the latter less the former.
-      accuracy_gain_by_seed: of each deal.
-    """
-
-    loss_bradley_terry: float
-    loss_general: float
-    loss_gain: Interval
-    loss_gain_by_seed: list[float]
+    loss_bradley_terry: float  # nats a vote; a tie is half a vote for each
+    loss_general: float  # likewise
+    loss_gain: Interval  # the former less the latter, above 0 where the general model is better
+    loss_gain_by_seed: list[float]  # of each deal
+    # share of the votes that are no ties and go to the answer with chance above 1/2
     accuracy_bradley_terry: float
-    accuracy_general: float
-    accuracy_gain: Interval
-    accuracy_gain_by_seed: list[float]
+    accuracy_general: float  # likewise
+    accuracy_gain: Interval  # the latter less the former
+    accuracy_gain_by_seed: list[float]  # of each deal
 
 
 @dataclasses.dataclass(frozen=True)
 class Triples:
-    """Cyclic triples of majorities, in the data and in transitive twins of it.
+    """Cyclic triples of majorities, in the data and in transitive twins of it."""
 
-    Attributes:
-      triples: strict triples.
-      cyclic: those that are cycles.
-      groups: prompts with such a cycle; over all prompts, 0 or 1.
-      twins: shares of cycles in the twins, of those that have strict triples.
-      twin_groups: prompts with a cycle in each twin.
-    """
-
-    triples: int
-    cyclic: int
-    groups: int
-    twins: list[float]
-    twin_groups: list[int]
+    triples: int  # strict triples
+    cyclic: int  # those that are cycles
+    groups: int  # prompts with such a cycle; over all prompts, 0 or 1
+    twins: list[float]  # shares of cycles in the twins, of those that have strict triples
+    twin_groups: list[int]  # prompts with a cycle in each twin
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """Two policies before people who were held out.
-
-    Attributes:
-      one: the policy whose draws are wanted to win.
-      other: its opponent.
-      win_rate: of draws from the one over draws from the other; a draw of the same answer is half a win.
-      same: probability of that.
-      covered: share of the probability of different draws on whose pair held-out people voted.
-      kl_one: KL(one ‖ reference), in nats, mean over prompts.
-      kl_other: likewise.
-    """
+    """Two policies before people who were held out."""
 
     beta: float
-    one: str
-    other: str
+    one: str  # the policy whose draws are wanted to win
+    other: str  # its opponent
+    # of draws from the one over draws from the other; a draw of the same answer is half a win
     win_rate: Interval
-    same: float
-    covered: float
-    kl_one: float
-    kl_other: float
+    same: float  # probability of that
+    covered: float  # share of the probability of different draws on whose pair held-out people voted
+    kl_one: float  # KL(one ‖ reference), in nats, mean over prompts
+    kl_other: float  # likewise
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One data set.
-
-    Attributes:
-      real: False for people that were made up.
-      units: how many people, or prompts where people are not named, are dealt to folds.
-      tie_share: of the votes.
-      folds: how many parts are held out in turn.
-      parameters: of Bradley-Terry and of the general model, in the first fold.
-      freedom: their effective degrees of freedom.
-      skew_used: share of the fits in which cross-validation gave the general model a skew part.
-      twin_loss_gain: ``loss_gain`` on transitive twins, where it can come only from noise.
-      twin_accuracy_gain: likewise.
-      by_prompt: cycles in the majorities of each prompt.
-      overall: cycles in the majorities over all prompts; ``None`` where answers belong to a prompt.
-    """
+    """One data set."""
 
     name: str
-    real: bool
+    real: bool  # False for people that were made up
     votes: int
-    units: int
+    units: int  # how many people, or prompts where people are not named, are dealt to folds
     prompts: int
-    tie_share: float
-    folds: int
-    parameters: tuple[int, int]
-    freedom: tuple[float, float]
-    skew_used: float
+    tie_share: float  # of the votes
+    folds: int  # how many parts are held out in turn
+    parameters: tuple[int, int]  # of Bradley-Terry and of the general model, in the first fold
+    freedom: tuple[float, float]  # their effective degrees of freedom
+    skew_used: float  # share of the fits in which cross-validation gave the general model a skew part
     score: Score
-    twin_loss_gain: list[float]
-    twin_accuracy_gain: list[float]
-    by_prompt: Triples
+    twin_loss_gain: list[float]  # ``loss_gain`` on transitive twins, where it can come only from noise
+    twin_accuracy_gain: list[float]  # likewise
+    by_prompt: Triples  # cycles in the majorities of each prompt
+    # cycles in the majorities over all prompts; ``None`` where answers belong to a prompt
     overall: Triples | None
     matches: list[Match]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      panels: one a data set; the last two are the made-up populations.
-    """
+    """Everything the figure and the table are drawn from."""
 
     config: Config
-    panels: list[Panel]
+    panels: list[Panel]  # one a data set; the last two are the made-up populations
     notes: list[str]
 
 

@@ -28,40 +28,25 @@ POINTS = 25  # of a parameter; the base is one of them
 
 @dataclass(frozen=True)
 class Example:
-    """One process, over its parameter.
+    """One process, over its parameter."""
 
-    Attributes:
-      name: ``shift``, ``risk`` or ``discount``.
-      base: value of the parameter that the others are compared with.
-      by_return: largest change of a preference by partial return, over all pairs of segments.
-      by_regret: likewise by regret.
-      other_optimum: whether the set of optimal actions is another one.
-    """
-
-    name: str
-    base: float
+    name: str  # ``shift``, ``risk`` or ``discount``
+    base: float  # value of the parameter that the others are compared with
     x: list[float]
-    by_return: list[float]
-    by_regret: list[float]
-    other_optimum: list[bool]
+    by_return: list[float]  # largest change of a preference by partial return, over all pairs of segments
+    by_regret: list[float]  # likewise by regret
+    other_optimum: list[bool]  # whether the set of optimal actions is another one
 
 
 class Family(NamedTuple):
-    """Processes with one parameter, and the segments that are compared.
-
-    Attributes:
-      base: value of the parameter that the others are compared with.
-      states: ``[N, T]`` of the segments.
-      actions: likewise.
-      noiseless: whether the labels are.
-    """
+    """Processes with one parameter, and the segments that are compared."""
 
     make: Callable[[float], MDP]
-    base: float
+    base: float  # value of the parameter that the others are compared with
     values: np.ndarray
-    states: Any
-    actions: Any
-    noiseless: bool = False
+    states: Any  # ``[N, T]`` of the segments
+    actions: Any  # likewise
+    noiseless: bool = False  # whether the labels are
 
 
 def examples() -> list[Example]:

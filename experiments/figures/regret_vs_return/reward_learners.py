@@ -65,15 +65,10 @@ def advantage_features(mdp: MDP, features: Array, log_policy: Array) -> Array:
 
 
 class Rewards(NamedTuple):
-    """What either learner found.
+    """What either learner found."""
 
-    Attributes:
-      regret: ``[D]``.
-      partial_return: ``[D]``.
-    """
-
-    regret: Array
-    partial_return: Array
+    regret: Array  # ``[D]``
+    partial_return: Array  # ``[D]``
 
 
 def learn_rewards(mdp: MDP, features: Array, comparisons: Comparisons) -> Rewards:

@@ -62,23 +62,15 @@ SMALL = 300  # rows of the program for few comparisons
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: data sets on the delivery gridworld, 2 to 1000.
-      mdps: random processes, and random boards, with one data set each, 2 to 1000.
-      families: ``random``, ``boards``, ``delivery``.
-      levels: numbers of comparisons, rising; the data sets are nested.
-      temperature: α of CPL, in the units of the rewards, > 0.
-      resamples: of the bootstrap, >= 100.
-    """
-
-    seeds: int = 10
-    mdps: int = 100
-    families: tuple[str, ...] = FAMILIES
+    seeds: int = 10  # data sets on the delivery gridworld, 2 to 1000
+    mdps: int = 100  # random processes, and random boards, with one data set each, 2 to 1000
+    families: tuple[str, ...] = FAMILIES  # ``random``, ``boards``, ``delivery``
+    # numbers of comparisons, rising; the data sets are nested
     levels: tuple[int, ...] = (3, 10, 30, 100, 300, 1000, 3000)
-    temperature: float = 0.5
-    resamples: int = 2000
+    temperature: float = 0.5  # α of CPL, in the units of the rewards, > 0
+    resamples: int = 2000  # of the bootstrap, >= 100
     seed: int = 0
 
 
@@ -90,43 +82,26 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
-    """One learner on one kind of labels in one family, over the number of comparisons.
+    """One learner on one kind of labels in one family, over the number of comparisons."""
 
-    Attributes:
-      family: one of ``FAMILIES``.
-      labels: ``regret`` or ``return``.
-      noiseless: whether the labels are.
-      learner: ``regret``, ``return`` or ``cpl``.
-      scaled: mean of the scaled return clipped to [-1, 1]; bands are 95 % over processes or data sets.
-      share: share above 0.9.
-    """
-
-    family: str
-    labels: str
-    noiseless: bool
-    learner: str
-    scaled: Curve
-    share: Curve
+    family: str  # one of ``FAMILIES``
+    labels: str  # ``regret`` or ``return``
+    noiseless: bool  # whether the labels are
+    learner: str  # ``regret``, ``return`` or ``cpl``
+    scaled: Curve  # mean of the scaled return clipped to [-1, 1]; bands are 95 % over processes or data sets
+    share: Curve  # share above 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """Wilcoxon's signed-rank test of scaled returns: regret against partial-return learning, regret labels.
+    """Wilcoxon's signed-rank test of scaled returns: regret against partial return, regret labels."""
 
-    Attributes:
-      family: one of ``FAMILIES``.
-      noiseless: whether the labels are.
-      better: in how many pairs learning by regret has the higher return.
-      worse: the lower one.
-      p: two-sided p-value; 1 where no pair differs.
-    """
-
-    family: str
-    noiseless: bool
+    family: str  # one of ``FAMILIES``
+    noiseless: bool  # whether the labels are
     n: int
-    better: int
-    worse: int
-    p: float
+    better: int  # in how many pairs learning by regret has the higher return
+    worse: int  # the lower one
+    p: float  # two-sided p-value; 1 where no pair differs
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

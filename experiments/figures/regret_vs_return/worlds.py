@@ -24,15 +24,10 @@ KINDS, SHARES = tuple(".hscr"), (0.60, 0.12, 0.08, 0.08, 0.12)
 
 
 class Worlds(NamedTuple):
-    """Processes of one size, their reward ``features weights``; NumPy arrays.
+    """Processes of one size, their reward ``features weights``; NumPy arrays."""
 
-    Attributes:
-      mdp: batch of N.
-      features: ``[N, S, A, D]``.
-    """
-
-    mdp: MDP
-    features: np.ndarray
+    mdp: MDP  # batch of N
+    features: np.ndarray  # ``[N, S, A, D]``
 
 
 def random_worlds(keys: Array) -> Worlds:

@@ -35,20 +35,13 @@ class Brief:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Curve(Brief):
-    """A curve with its band.
+    """A curve with its band."""
 
-    Attributes:
-      name: key of the method, or of what else varies between the curves of a panel.
-      middle: mean or median over seeds, as the figure says.
-      low: lower end of the band at each of them.
-      high: upper end.
-    """
-
-    name: str
+    name: str  # key of the method, or of what else varies between the curves of a panel
     x: list[float]
-    middle: list[float]
-    low: list[float]
-    high: list[float]
+    middle: list[float]  # mean or median over seeds, as the figure says
+    low: list[float]  # lower end of the band at each of them
+    high: list[float]  # upper end
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,19 +42,12 @@ WIDTH = max(tightness.SIZES)  # adversarial games of all sizes are padded to it,
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: banks and searches, pooled, 1 to 100.
-      variants: keys of ``proofs_checks.claims.VARIANTS``.
-      small: the referee's quick effort instead of its full one.
-      seed: root of the first bank; the others count on from it.
-    """
-
-    seeds: int = 1
-    variants: tuple[str, ...] = tuple(claims.VARIANTS)
-    small: bool = False
-    seed: int = 0
+    seeds: int = 1  # banks and searches, pooled, 1 to 100
+    variants: tuple[str, ...] = tuple(claims.VARIANTS)  # keys of ``proofs_checks.claims.VARIANTS``
+    small: bool = False  # the referee's quick effort instead of its full one
+    seed: int = 0  # root of the first bank; the others count on from it
 
 
 def quick(config: Config) -> Config:
@@ -64,46 +57,29 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One run.
+    """One run."""
 
-    Attributes:
-      about: what it is, in words or as JSON values; enough to run it again where it is adversarial.
-      ratio: measured/bound after each step, from step 1; ``None`` where it is cut.
-      highest: the largest of them.
-      step: where it is reached.
-    """
-
+    # what it is, in words or as JSON values; enough to run it again where it is adversarial
     about: dict[str, Any]
-    ratio: list[float | None]
-    highest: float
-    step: int
+    ratio: list[float | None]  # measured/bound after each step, from step 1; ``None`` where it is cut
+    highest: float  # the largest of them
+    step: int  # where it is reached
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One claim.
-
-    Attributes:
-      name: its row in the ledger.
-      status: theorem, derived or empirical.
-      instances: how many of the bank are at the longest step.
-      median: over the bank, after each step from step 1; ``None`` where it is cut.
-      low: 10 % quantile, likewise.
-      high: 90 % quantile, likewise.
-      worst: the bank's worst instance.
-      adversarial: what the gradient search found, run for as many steps.
-    """
+    """One claim."""
 
     variant: str
-    name: str
-    status: str
+    name: str  # its row in the ledger
+    status: str  # theorem, derived or empirical
     statement: str
-    instances: int
-    median: list[float | None]
-    low: list[float | None]
-    high: list[float | None]
-    worst: Instance
-    adversarial: Instance
+    instances: int  # how many of the bank are at the longest step
+    median: list[float | None]  # over the bank, after each step from step 1; ``None`` where it is cut
+    low: list[float | None]  # 10 % quantile, likewise
+    high: list[float | None]  # 90 % quantile, likewise
+    worst: Instance  # the bank's worst instance
+    adversarial: Instance  # what the gradient search found, run for as many steps
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -45,64 +45,39 @@ REFERENCE_NAME = "reference"
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One method along the budget, all seeds.
+    """One method along the budget, all seeds."""
 
-    Attributes:
-      method: key of the method.
-      responses: drawn in training so far, ``[N]``.
-      win_rate: against the reference, ``[S][N]``.
-      kl: KL(policy ‖ reference) in nats a response, by the sampled log-ratio, ``[S][N]``.
-    """
-
-    method: str
-    responses: list[int]
-    win_rate: list[list[float]]
-    kl: list[list[float]]
+    method: str  # key of the method
+    responses: list[int]  # drawn in training so far, ``[N]``
+    win_rate: list[list[float]]  # against the reference, ``[S][N]``
+    kl: list[list[float]]  # KL(policy ‖ reference) in nats a response, by the sampled log-ratio, ``[S][N]``
 
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """Continuations of one held-out prompt, by the last policies of the first seed.
+    """Continuations of one held-out prompt, by the last policies of the first seed."""
 
-    Attributes:
-      prompt: as text.
-      answers: one of each policy, by name.
-    """
-
-    prompt: str
-    answers: dict[str, str]
+    prompt: str  # as text
+    answers: dict[str, str]  # one of each policy, by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Everything the figure and the table are drawn from.
+    """Everything the figure and the table are drawn from."""
 
-    Attributes:
-      config: the settings.
-      model: which one, in words.
-      parameters: how many it has.
-      curves: one for each method.
-      final: win rates between the last policies and the reference, averaged over seeds; the intervals are
-        over prompts.
-      by_seed: the last win rate against the reference, by method, for each seed.
-      scores: mean of each criterion over the last responses, by policy.
-      tokens: mean length of the last responses, by policy.
-      cyclic: share of held-out prompts with three of ten continuations of the reference in a circle.
-      no_winner: share of them without a continuation that is preferred to all others.
-      texts: continuations.
-    """
-
-    config: Config
-    model: str
-    parameters: int
-    curves: list[Curve]
+    config: Config  # the settings
+    model: str  # which one, in words
+    parameters: int  # how many it has
+    curves: list[Curve]  # one for each method
+    # win rates between the last policies and the reference, averaged over seeds; the intervals are over
+    # prompts
     final: WinRates
-    by_seed: dict[str, list[float]]
-    scores: dict[str, list[float]]
-    tokens: dict[str, float]
-    cyclic: float
-    no_winner: float
-    texts: list[Texts]
+    by_seed: dict[str, list[float]]  # the last win rate against the reference, by method, for each seed
+    scores: dict[str, list[float]]  # mean of each criterion over the last responses, by policy
+    tokens: dict[str, float]  # mean length of the last responses, by policy
+    cyclic: float  # share of held-out prompts with three of ten continuations of the reference in a circle
+    no_winner: float  # share of them without a continuation that is preferred to all others
+    texts: list[Texts]  # continuations
 
 
 def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:

@@ -60,36 +60,21 @@ LEFT = 1 / 16  # gap below which the bad arm counts as left
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: bandits, and runs of each method at each β, 1 to 1000.
-      problems: some of ``PROBLEMS``.
-      programs: keys of ``PROGRAMS``.
-      betas: β of the columns.
-      rounds: T on the 10-armed bandits.
-      linear_rounds: T on the linear ones.
-      pairs: labelled pairs a round on the 10-armed bandits.
-      linear_pairs: labelled pairs a round on the linear ones.
-      optimism: VPO's α.
-      scale: XPO has α = scale β/√n, n the comparisons of the run.
-      regularisation: SLiC has λ = regularisation β.
-      mirror: RLHF has η = mirror/β.
-      walls: (1/β, ..., cap in rounds), one group a cap.
-    """
-
-    seeds: int = 12
-    problems: tuple[str, ...] = PROBLEMS
-    programs: tuple[str, ...] = tuple(PROGRAMS)
-    betas: tuple[float, ...] = (0.1, 0.3, 1.0)
-    rounds: int = 300
-    linear_rounds: int = 80
-    pairs: int = 5
-    linear_pairs: int = 10
-    optimism: float = 1.0
-    scale: float = 0.6
-    regularisation: float = 0.3
-    mirror: float = 0.1
+    seeds: int = 12  # bandits, and runs of each method at each β, 1 to 1000
+    problems: tuple[str, ...] = PROBLEMS  # some of ``PROBLEMS``
+    programs: tuple[str, ...] = tuple(PROGRAMS)  # keys of ``PROGRAMS``
+    betas: tuple[float, ...] = (0.1, 0.3, 1.0)  # β of the columns
+    rounds: int = 300  # T on the 10-armed bandits
+    linear_rounds: int = 80  # T on the linear ones
+    pairs: int = 5  # labelled pairs a round on the 10-armed bandits
+    linear_pairs: int = 10  # labelled pairs a round on the linear ones
+    optimism: float = 1.0  # VPO's α
+    scale: float = 0.6  # XPO has α = scale β/√n, n the comparisons of the run
+    regularisation: float = 0.3  # SLiC has λ = regularisation β
+    mirror: float = 0.1  # RLHF has η = mirror/β
+    # (1/β, ..., cap in rounds), one group a cap
     walls: tuple[tuple[tuple[int, ...], int], ...] = (((5, 6, 7, 8), 20_000), ((9, 10, 11, 12), 160_000))
     seed: int = 0
 
@@ -109,36 +94,23 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One problem at one β.
+    """One problem at one β."""
 
-    Attributes:
-      problem: one of ``PROBLEMS``.
-      curves: cumulative regret over rounds, mean over seeds.
-      exponent: log(R_T / R_{T/4}) / log 4 of the mean, one a curve.
-    """
-
-    problem: str
+    problem: str  # one of ``PROBLEMS``
     beta: float
-    curves: list[Curve]
-    exponent: list[float]
+    curves: list[Curve]  # cumulative regret over rounds, mean over seeds
+    exponent: list[float]  # log(R_T / R_{T/4}) / log 4 of the mean, one a curve
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      panels: problem by problem, β by β.
-      wall: median rounds at gap >= 1/16 on the bad arm over 1/β, VPO and XPO.
-      caps: where VPO's runs were stopped, one a point.
-      slope: of the logarithm of VPO's in 1/β, over points below the cap.
-    """
+    """Everything the figure and the table are drawn from."""
 
     config: Config
-    panels: list[Panel]
-    wall: list[Curve]
-    caps: list[int]
-    slope: float
+    panels: list[Panel]  # problem by problem, β by β
+    wall: list[Curve]  # median rounds at gap >= 1/16 on the bad arm over 1/β, VPO and XPO
+    caps: list[int]  # where VPO's runs were stopped, one a point
+    slope: float  # of the logarithm of VPO's in 1/β, over points below the cap
 
 
 @announced

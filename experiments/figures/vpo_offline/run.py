@@ -51,24 +51,16 @@ PANELS = ("size", "coverage of the best policy", "coverage of every policy")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: bandits and data sets a point, 1 to 1000.
-      sizes: N, increasing.
-      covered: N of the two panels on coverage.
-      rare: least probabilities under π_b of those panels, decreasing.
-      pessimism: VPO has α = -pessimism √N.
-      regularisation: SLiC has λ = regularisation β.
-    """
-
-    seeds: int = 60
-    sizes: tuple[int, ...] = (50, 200, 800, 3200)
-    covered: int = 800
+    seeds: int = 60  # bandits and data sets a point, 1 to 1000
+    sizes: tuple[int, ...] = (50, 200, 800, 3200)  # N, increasing
+    covered: int = 800  # N of the two panels on coverage
+    # least probabilities under π_b of those panels, decreasing
     rare: tuple[float, ...] = (5e-2, 2e-2, 1e-2, 3e-3, 1e-3)
     beta: float = 0.1
-    pessimism: float = 1.0
-    regularisation: float = 0.3
+    pessimism: float = 1.0  # VPO has α = -pessimism √N
+    regularisation: float = 0.3  # SLiC has λ = regularisation β
     seed: int = 0
 
 
@@ -81,35 +73,22 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Curves of all methods.
+    """Curves of all methods."""
 
-    Attributes:
-      name: one of ``PANELS``.
-      best_coverage: C* = max π*/π_b, mean over seeds, one a point.
-      curves: mean suboptimality over N or a coverage coefficient, one a method.
-      start: suboptimality of π_ref, mean over seeds, one a point.
-      better: share of seeds in which VPO is better than DPO, one a point.
-    """
-
-    name: str
-    best_coverage: list[float]
-    curves: list[Curve]
-    start: list[float]
-    better: list[float]
+    name: str  # one of ``PANELS``
+    best_coverage: list[float]  # C* = max π*/π_b, mean over seeds, one a point
+    curves: list[Curve]  # mean suboptimality over N or a coverage coefficient, one a method
+    start: list[float]  # suboptimality of π_ref, mean over seeds, one a point
+    better: list[float]  # share of seeds in which VPO is better than DPO, one a point
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      panels: one for each of ``PANELS``.
-      exponents: slope of log suboptimality in log N, method by method.
-    """
+    """Everything the figure and the table are drawn from."""
 
     config: Config
-    panels: list[Panel]
-    exponents: list[float]
+    panels: list[Panel]  # one for each of ``PANELS``
+    exponents: list[float]  # slope of log suboptimality in log N, method by method
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,29 +48,18 @@ QUARTILE = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of the figure.
+    """Settings of the figure."""
 
-    Attributes:
-      seeds: runs of each setting, 1 to 1000.
-      walls: (1/β, ..., cap in rounds) of the hitting times, one group a cap.
-      inverse_betas: 1/β of the regret panel.
-      horizons: T of the regret panel, increasing.
-      ablation_inverse_beta: 1/β of the ablation.
-      ablation_rounds: T of the ablation, at most the last horizon.
-      optimism: α/β of the sweep.
-      sweep_inverse_beta: 1/β of the sweep.
-      sweep_rounds: T of the sweep, at most the last horizon.
-    """
-
-    seeds: int = 100
+    seeds: int = 100  # runs of each setting, 1 to 1000
+    # (1/β, ..., cap in rounds) of the hitting times, one group a cap
     walls: tuple[tuple[tuple[int, ...], int], ...] = (((24, 32, 40, 48), 4000), ((56, 64, 72, 80), 100_000))
-    inverse_betas: tuple[int, ...] = (60, 200, 800)
-    horizons: tuple[int, ...] = (100, 400, 1600, 6400)
-    ablation_inverse_beta: int = 60
-    ablation_rounds: int = 400
-    optimism: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-    sweep_inverse_beta: int = 100
-    sweep_rounds: int = 1600
+    inverse_betas: tuple[int, ...] = (60, 200, 800)  # 1/β of the regret panel
+    horizons: tuple[int, ...] = (100, 400, 1600, 6400)  # T of the regret panel, increasing
+    ablation_inverse_beta: int = 60  # 1/β of the ablation
+    ablation_rounds: int = 400  # T of the ablation, at most the last horizon
+    optimism: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # α/β of the sweep
+    sweep_inverse_beta: int = 100  # 1/β of the sweep
+    sweep_rounds: int = 1600  # T of the sweep, at most the last horizon
     seed: int = 0
 
 
@@ -87,70 +76,43 @@ def quick(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Regret:
-    """Mean regret over T at one β.
-
-    Attributes:
-      curve: over horizons; a point of XPO has the α of its horizon.
-      exponent: slope of log regret in log T.
-    """
+    """Mean regret over T at one β."""
 
     inverse_beta: int
-    curve: Curve
-    exponent: float
+    curve: Curve  # over horizons; a point of XPO has the α of its horizon
+    exponent: float  # slope of log regret in log T
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One setting of the ablation.
+    """One setting of the ablation."""
 
-    Attributes:
-      arm: ``good`` or ``bad``, the rare one.
-      draw: ``on-policy`` or ``reference``, the second response.
-      bonus: on or off.
-      gap: median over seeds of the mean gap of the last eighth of the run.
-      solved: share of seeds in which that is below 1/8.
-      low: lower end of the share's 95 % bootstrap interval.
-      high: upper end.
-    """
-
-    arm: str
-    draw: str
-    bonus: bool
-    gap: float
-    solved: float
-    low: float
-    high: float
+    arm: str  # ``good`` or ``bad``, the rare one
+    draw: str  # ``on-policy`` or ``reference``, the second response
+    bonus: bool  # on or off
+    gap: float  # median over seeds of the mean gap of the last eighth of the run
+    solved: float  # share of seeds in which that is below 1/8
+    low: float  # lower end of the share's 95 % bootstrap interval
+    high: float  # upper end
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Regret over α/β on one instance.
+    """Regret over α/β on one instance."""
 
-    Attributes:
-      arm: ``good`` or ``bad``.
-      curve: mean regret of ``xpo`` or ``xpo_flipped``.
-      failed: share of seeds that end at a gap of 1/8 or more, one a point.
-    """
-
-    arm: str
-    curve: Curve
-    failed: list[float]
+    arm: str  # ``good`` or ``bad``
+    curve: Curve  # mean regret of ``xpo`` or ``xpo_flipped``
+    failed: list[float]  # share of seeds that end at a gap of 1/8 or more, one a point
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result(Brief):
-    """Everything the figure and the table are drawn from.
-
-    Attributes:
-      rounds: 25 % quantile of the rounds at gap >= 1/8, over 1/β, one a method.
-      caps: where those of online DPO were stopped, one a point.
-      wall: slope of the logarithm of online DPO's in 1/β over the points below the cap.
-    """
+    """Everything the figure and the table are drawn from."""
 
     config: Config
-    rounds: list[Curve]
-    caps: list[int]
-    wall: float
+    rounds: list[Curve]  # 25 % quantile of the rounds at gap >= 1/8, over 1/β, one a method
+    caps: list[int]  # where those of online DPO were stopped, one a point
+    wall: float  # slope of the logarithm of online DPO's in 1/β over the points below the cap
     regret: list[Regret]
     ablation: list[Cell]
     sweep: list[Sweep]
