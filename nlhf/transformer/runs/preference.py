@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from nlhf.base import Algorithm, Array, Comparisons, Oracle, Policy, PolicySpace
+from nlhf.base import Algorithm, Array, Comparisons, Oracle, Policy, PolicySpace, check_whole
 from nlhf.datasets import fixed_batch
 from nlhf.transformer.data.order import indices
 from nlhf.transformer.judges.protocol import Judge
@@ -159,6 +159,7 @@ def train(
       evaluate_every: steps between evaluations; the start and the last step are always evaluated.
       compiled: whether a step is one compiled program, which a judge in Python slows down.
       folder: where checkpoints and the log are kept, so that the same call resumes; ``None`` keeps nothing.
+        It is not locked: one run at a time.
       **options: as ``loop.run_steps`` takes them: ``config``, ``save_every``, ``best``, ``messages`` ...
 
     Returns:
@@ -166,8 +167,9 @@ def train(
 
     Raises:
       NonFiniteError: if a value or a leaf of the state is not finite.
-      InputError: if the folder holds another run, or cannot be written.
+      InputError: if the folder holds a run with another ``config`` or other shapes, or cannot be written.
     """
+    evaluate_every = check_whole("evaluate_every", evaluate_every)
     step = algorithm.step
     if compiled:
         step = jax.jit(step, donate_argnums=1)  # the old state's memory becomes the new one's

@@ -113,7 +113,13 @@ def pretrain(
         Trained(params, optimiser.init(params)),
         advance,
         num_steps=num_steps,
-        config={"model": repr(config), "batch": batch, "learning_rate": learning_rate, "seed": seed},
+        config={
+            "model": repr(config),
+            "num_steps": num_steps,  # the schedule ends there
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "seed": seed,
+        },
         keep=2,
         messages=messages,
     )

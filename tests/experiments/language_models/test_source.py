@@ -84,6 +84,10 @@ def test_a_pretraining_that_was_stopped_resumes(tmp_path, monkeypatch):
     assert stopped.value.code == 143
     with pytest.raises(InputError, match="is a run that has made no step yet; wait"):
         source.load_base(None, tmp_path / "parts", print)
+    monkeypatch.setitem(source.PRETRAINING, "tiny", (4, 2))
+    with pytest.raises(InputError, match=r"other settings.*num_steps"):  # its schedule ends elsewhere
+        load(tmp_path / "parts", print)
+    monkeypatch.setitem(source.PRETRAINING, "tiny", (3, 2))
     said.clear()
     parts = load(tmp_path / "parts", said.append)
     assert "resuming after step 2" in said

@@ -14,6 +14,7 @@ from nlhf.transformer.runs.guard import NonFiniteError
 from nlhf.transformer.runs.log import read_lines
 from nlhf.transformer.runs.loop import Messages, run_steps
 from nlhf.transformer.runs.restore import find_steps
+from nlhf.transformer.runs.stop import Watchdog
 
 
 class State(NamedTuple):
@@ -92,6 +93,13 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(tmp_path):
     assert (ended.step, ended.code) == (3, 143)
     assert find_steps(tmp_path / "checkpoints")[-1] == 3
     np.testing.assert_array_equal(run(tmp_path, 9).state.total, run(tmp_path / "whole", 9).state.total)
+
+
+def test_values_at_the_start_take_no_time_from_the_first_step(tmp_path, monkeypatch):
+    beats = []
+    monkeypatch.setattr(Watchdog, "beat", lambda watchdog: beats.append(watchdog))
+    run(tmp_path, 2, start=lambda state: {"loss": 1.0})
+    assert len(beats) == 3
 
 
 def test_another_layout_of_the_devices_is_told(tmp_path):
