@@ -43,7 +43,10 @@ class Pair(NamedTuple):
 
 
 Function = Callable[[list[Pair]], Sequence[float]]
-SIGNATURE = "a list of (prompt, first, second) texts in, as many probabilities that first is better out"
+AGAIN = "fix it and start again"
+SIGNATURE = (
+    f"{AGAIN}: a list of (prompt, first, second) texts in, as many probabilities that first is better out"
+)
 # mistakes of the code, which would be made again; what a service raises when it is busy is tried again
 MISTAKES = (
     TypeError,
@@ -194,20 +197,17 @@ class _Client:
             elif isinstance(answer, BaseException):
                 failure = f"raises {type(answer).__name__} ({answer}) at {_place(settings.function, answer)}"
                 if isinstance(answer, MISTAKES):
-                    raise InputError(self._message(failure, rows)) from answer
+                    raise InputError(self._message(failure, rows, SIGNATURE)) from answer
             elif wrong := _fault(answer, rows):
-                raise InputError(self._message(f"{wrong}, at {_place(settings.function)}", rows))
+                raise InputError(self._message(f"{wrong}, at {_place(settings.function)}", rows, SIGNATURE))
             else:
                 return [float(value) for value in answer]
         times = f"{settings.retries + 1} time{'s' if settings.retries else ''}"
         raise JudgeError(self._message(f"{failure}, asked {times}", rows))
 
-    def _message(self, failure: str, rows: list[int]) -> str:
+    def _message(self, failure: str, rows: list[int], remedy: str = AGAIN) -> str:
         kept = "" if self.cache.path is None else f"; answers so far are kept in {self.cache.path}"
-        return (
-            f"the judge {self.settings.name} {failure} (rows {rows[0]} to {rows[-1]}); fix it and start "
-            f"again: {SIGNATURE}{kept}"
-        )
+        return f"the judge {self.settings.name} {failure} (rows {rows[0]} to {rows[-1]}); {remedy}{kept}"
 
     def _attempt(self, pairs: list[Pair]) -> tuple[bool, Any]:
         """Whether the function ended in time, and its answer or the exception."""
