@@ -6,7 +6,6 @@ import dataclasses
 import io as bytes_io
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from experiments.commands import Evaluate
 from experiments.language_models import win_rates
-from experiments.language_models.source import Base, load_policy, read_run
+from experiments.language_models.source import Base, load_policy, read_run, tell
 from experiments.language_models.win_rates import WinRates
 from experiments.output import result_folder, text
 from nlhf.base import check_whole
@@ -54,7 +53,7 @@ def main(command: Evaluate) -> None:
             run.begin("evaluate", settings, (HEAT_MAP, "table.txt"))
             result = measure(command, names)
             _stage(run, result)
-        _say(f"wrote {', '.join(sorted(run.written))} to {command.out}")
+        tell(f"wrote {', '.join(sorted(run.written))} to {command.out}")
     if command.json:
         shown = dataclasses.asdict(result)
         print(json.dumps(shown.pop("win_rates") | shown, allow_nan=False))
@@ -158,7 +157,7 @@ def _load(runs: Sequence[pathlib.Path]) -> tuple[list[Any], Base]:
 
     policies, base = [], None
     for run in runs:
-        policy, reference = load_policy(run, say=_say)
+        policy, reference = load_policy(run, say=tell)
         policies.append(policy.params)
         if base is None:
             base = reference
@@ -186,13 +185,13 @@ def _prompts(command: Evaluate, names: Sequence[str], base: Base) -> tuple[np.nd
 
     held_out = held_out_prompts(command.runs[0], base)[: command.prompts]
     if len(held_out) < command.prompts:
-        _say(f"the first run held out {len(held_out)} prompts, fewer than --prompts {command.prompts}")
+        tell(f"the first run held out {len(held_out)} prompts, fewer than --prompts {command.prompts}")
     seen = {}
     for name, run in zip(names, command.runs, strict=True):
         data = load_data(recorded(read_run(run)["settings"]), base).train
         if common := num_common(held_out, data):
             seen[name] = common
-            _say(f"{run} trained on {common} of the {len(held_out)} prompts: its win rates may flatter it")
+            tell(f"{run} trained on {common} of the {len(held_out)} prompts: its win rates may flatter it")
     return held_out, seen
 
 
@@ -227,7 +226,3 @@ def _stage(run: result_folder.Run, result: Result) -> None:
     with matplotlib.rc_context(STYLE):
         win_rates.plot(result.win_rates).savefig(buffer, format="png", metadata={"Software": None})
     run.add(HEAT_MAP, buffer.getvalue())
-
-
-def _say(line: str) -> None:
-    print(f"nlhf: {line}", file=sys.stderr)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import pathlib
-import sys
 import tempfile
 
 from experiments.commands import Export
-from experiments.language_models.source import BASE, is_run, load_policy, read_run
+from experiments.language_models.source import BASE, is_run, load_policy, read_run, tell
 from nlhf.errors import InputError
 
 GENERATION = "generation_config.json"
@@ -29,7 +28,7 @@ def main(command: Export) -> None:
     """
     from nlhf.transformer.weights.export import save_model
 
-    policy, _ = load_policy(command.run, step=command.step, say=_say)
+    policy, _ = load_policy(command.run, step=command.step, say=tell)
     beside = _first_model(command.run)
     copies = [beside / name for name in TOKENIZER_FILES if beside.is_dir() and (beside / name).is_file()]
     with tempfile.TemporaryDirectory() as scratch:
@@ -44,7 +43,7 @@ def main(command: Export) -> None:
     names = ", ".join(path.name for path in sorted(folder.iterdir()))
     print(f"{folder}: {names}")
     if not copies:
-        _say(f"the tokenizer, {policy.tokenizer.name}, is no file of Hugging Face's; keep its own beside")
+        tell(f"the tokenizer, {policy.tokenizer.name}, is no file of Hugging Face's; keep its own beside")
 
 
 def _first_model(run: pathlib.Path) -> pathlib.Path:
@@ -70,7 +69,3 @@ def _ending_at(path: pathlib.Path, end: int | None, scratch: pathlib.Path) -> pa
     copy = scratch / path.name
     copy.write_text(json.dumps({**settings, "eos_token_id": end}, indent=2) + "\n", encoding="utf-8")
     return copy
-
-
-def _say(text: str) -> None:
-    print(f"nlhf: {text}", file=sys.stderr)

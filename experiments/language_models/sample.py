@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import pathlib
-import sys
 
 import numpy as np
 
 from experiments.commands import Sample
-from experiments.language_models.source import Base, is_run, load_base, load_policy, read_run
+from experiments.language_models.source import Base, is_run, load_base, load_policy, read_run, tell
 from nlhf.base import check_number, check_whole
 from nlhf.errors import InputError
 
@@ -27,7 +26,7 @@ def main(command: Sample) -> None:
     check_number("--temperature", command.sampling_temperature)
     check_whole("--seed", command.seed, low=0)
     if is_run(command.model):
-        policy, reference = load_policy(command.model, say=_say)
+        policy, reference = load_policy(command.model, say=tell)
     else:
         policy, reference = _pretrained(command.model), None
         if command.reference:
@@ -52,7 +51,7 @@ def main(command: Sample) -> None:
 def _pretrained(path: pathlib.Path) -> Base:
     from nlhf.transformer.tokens.chat import ending
 
-    base = load_base(None, path, _say)
+    base = load_base(None, path, tell)
     return base._replace(tokenizer=ending("auto", base.tokenizer))
 
 
@@ -107,7 +106,3 @@ def draw(command: Sample, base: Base, prompts: list[list[int]]) -> list[list[str
     )
     tokens = np.asarray(drawn.tokens)[: len(prompts)]
     return [[base.tokenizer.decode(row, start=False) for row in each] for each in tokens]
-
-
-def _say(text: str) -> None:
-    print(f"nlhf: {text}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,6 +44,12 @@ CONTENT: dict[str, tuple[type, ...]] = {  # what a run read when it began
     "data": _TEXT,
     "judge": (str, type(None)),
 }
+
+
+def tell(line: str) -> None:
+    """Show a line, where there is somewhere to show it."""
+    if sys.stderr is not None:
+        print(f"nlhf: {line}", file=sys.stderr, flush=True)
 
 
 class Base(NamedTuple):
@@ -262,7 +269,7 @@ def load_policy(
     """Load the trained policy of a run, adapters merged in, and its reference.
 
     Args:
-      run: folder of the run, which may be going on.
+      run: folder of the run, which may still be training.
       step: of which checkpoint; ``None`` is the newest that is intact.
       say: reports what was passed over.
       inside: runs that are being loaded and need this one.

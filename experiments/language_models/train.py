@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 from experiments.commands import Train
 from experiments.language_models import run_folder
 from experiments.language_models.report import Report
-from experiments.language_models.source import ANSWERS, RUN, Base, load_base, read_run, tree_digest
+from experiments.language_models.source import ANSWERS, RUN, Base, load_base, read_run, tell, tree_digest
 from experiments.output import records
 from experiments.output.lock import acquire, release
 from experiments.output.result_folder import make_folder, remove_empty
@@ -190,7 +189,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     base = load_base(
         command.preset,
         command.model,
-        _say,
+        tell,
         folder=folder,
         seed=command.seed,
         step=before.get("model_step"),
@@ -201,7 +200,7 @@ def _train(command: Train, folder: pathlib.Path) -> int:
     )
     mesh = sharding.parse_mesh(command.mesh or f"data={jax.device_count()}")
     sharding.check_mesh(mesh, base.config, command.batch)
-    data = load_data(recorded(settings), base, _say)
+    data = load_data(recorded(settings), base, tell)
     parts = sharding.num_row_parts(mesh)
     for option in ("held_out", "rows"):  # rows that are not split would be computed by every part
         if (getattr(command, option) or 0) % parts:
@@ -222,7 +221,9 @@ def _train(command: Train, folder: pathlib.Path) -> int:
             run_folder.write_settings(folder, settings, content)
         size = command.batch * command.response_length
         report = Report(
-            command.steps, lambda values: size * num_responses(asked.method, command.responses, values), _say
+            command.steps,
+            lambda values: size * num_responses(asked.method, command.responses, values),
+            tell,
         )
         try:
             ended = run(
@@ -240,11 +241,11 @@ def _train(command: Train, folder: pathlib.Path) -> int:
         finally:
             report.close()
     if ended.code:
-        _say(f"stopped at step {ended.step} of {command.steps} and saved; the same command resumes")
+        tell(f"stopped at step {ended.step} of {command.steps} and saved; the same command resumes")
     elif ended.step > command.steps or not report.last:
-        _say(f"{folder}: has made {ended.step} steps already; give --steps above {ended.step} to train on")
+        tell(f"{folder}: has made {ended.step} steps already; give --steps above {ended.step} to train on")
     else:
-        _say(f"{folder}: step {ended.step} of {command.steps}; {report.last}")
+        tell(f"{folder}: step {ended.step} of {command.steps}; {report.last}")
     return ended.code
 
 
@@ -380,8 +381,3 @@ def num_responses(method: Method | None, responses: int, values: Mapping[str, An
       responses: K of a payoff.
     """
     return 2 if method is None or method.learns else responses * int(values["queries"])
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        print(f"nlhf: {text}", file=sys.stderr, flush=True)

@@ -154,7 +154,7 @@ def test_the_loss_of_labelled_pairs_falls(place):
         ({"preset": "tiny"}, "give one of them"),
         ({"process": 1}, "--process is 1"),
         ({"processes": 2, "model": None}, "pretrained by one process"),
-        ({"judge": "population:beauty"}, "no criterion 'beauty'"),
+        ({"judge": "population:beauty"}, "'beauty' is not a criterion"),
         ({"judge": "table"}, "enumerable language"),
         ({"mesh": "data=3"}, "3 x 1 x 1 = 3 devices"),
         ({"mesh": "model=1"}, "axis 'model'"),
