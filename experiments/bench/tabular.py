@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import nlhf
-from experiments.bench import machine as limits
+from experiments.bench import machine
 from experiments.bench.tabular_numpy import Problem, loop
 from experiments.bench.tabular_report import PRODUCTS, BatchRow, Config, FigureRow, Result, SingleRow, report
 from nlhf import logspace
@@ -82,10 +82,10 @@ def _machine(config: Config, workers: int) -> tuple[float, float]:
     target = np.zeros_like(source)
     square = np.ones((1000, 1000))
     functions: dict[str, Callable[[], Any]] = {
-        "copy": limits.on_all_cores(lambda worker: np.copyto(target[worker], source[worker]), workers),
+        "copy": machine.on_all_cores(lambda worker: np.copyto(target[worker], source[worker]), workers),
         "square": lambda: square @ square,
     }
-    seconds = limits.race(functions, 2 * config.repeats + 1)
+    seconds = machine.race(functions, 2 * config.repeats + 1)
     return 2 * source.nbytes / seconds["copy"], 2e9 / seconds["square"]
 
 
@@ -122,10 +122,10 @@ def _single(config: Config, num_actions: int) -> SingleRow:
     functions: dict[str, Callable[[], Any]] = {
         "ours": lambda: jax.block_until_ready(run_one(method, game, num_steps=count)),
         "numpy": lambda: loop("egpo", problem, count),
-        "gemv_numpy": lambda: limits.numpy_products(vector, matrix, 2 * count),
-        "gemv_xla": lambda: limits.xla_products(row, game.advantage, 2 * count).block_until_ready(),
+        "gemv_numpy": lambda: machine.numpy_products(vector, matrix, 2 * count),
+        "gemv_xla": lambda: machine.xla_products(row, game.advantage, 2 * count).block_until_ready(),
     }
-    seconds = limits.race(functions, config.repeats)
+    seconds = machine.race(functions, config.repeats)
     return SingleRow(
         num_actions,
         seconds["ours"] / count,
@@ -173,25 +173,25 @@ def _figure(config: Config, workers: int) -> FigureRow:
     one, table = np.asarray(games[0].advantage[0]), jnp.asarray(logits)
 
     def multiply(worker: int) -> None:
-        limits.xla_products(shares[worker], products[worker], count).block_until_ready()
+        machine.xla_products(shares[worker], products[worker], count).block_until_ready()
 
     def exponentiate(worker: int) -> None:
-        limits.xla_exponentials(table, count).block_until_ready()
+        machine.xla_exponentials(table, count).block_until_ready()
 
     def draw(num_workers: int | None) -> None:
         run_many(methods, stacked, axes=axes, num_steps=config.steps, workers=num_workers)
 
     functions: dict[str, Callable[[], Any]] = {
         "ours": lambda: draw(None),
-        "gemm_xla": limits.on_all_cores(multiply, workers),
-        "gemm_numpy": lambda: limits.numpy_products(block, one, count * config.games),
-        "exp_xla": limits.on_all_cores(exponentiate, workers),
-        "exp_numpy": limits.on_all_cores(lambda _: limits.numpy_exponentials(logits, count), workers),
+        "gemm_xla": machine.on_all_cores(multiply, workers),
+        "gemm_numpy": lambda: machine.numpy_products(block, one, count * config.games),
+        "exp_xla": machine.on_all_cores(exponentiate, workers),
+        "exp_numpy": machine.on_all_cores(lambda _: machine.numpy_exponentials(logits, count), workers),
         "numpy": lambda: _numpy_single(problems, config.numpy_steps),
         "numpy_batch": lambda: _numpy_batch(problems, config.numpy_steps),
         "serial": lambda: draw(1),
     }
-    seconds = limits.race(functions, min(config.repeats, 3))
+    seconds = machine.race(functions, min(config.repeats, 3))
     runs = config.games * num_settings * config.steps
     scale = config.games * config.steps / config.numpy_steps
     best_product = min(seconds["gemm_xla"], seconds["gemm_numpy"]) / (count * config.games * columns)
@@ -223,15 +223,15 @@ def _batch(config: Config, num_actions: int, workers: int) -> BatchRow:
     policies = jnp.asarray(block.T[None])
 
     def multiply(worker: int) -> None:
-        limits.xla_products(policies, game.advantage, count).block_until_ready()
+        machine.xla_products(policies, game.advantage, count).block_until_ready()
 
     functions: dict[str, Callable[[], Any]] = {
         "mixed": lambda: run_many(mixed, game_mixed, axes=axes, num_steps=count),
         "egpo": lambda: jax.block_until_ready(run_one(egpo, game_egpo, num_steps=count, axes=axes)),
-        "gemm_numpy": lambda: limits.numpy_products(block, matrix, count),
-        "gemm_xla": limits.on_all_cores(multiply, workers),
+        "gemm_numpy": lambda: machine.numpy_products(block, matrix, count),
+        "gemm_xla": machine.on_all_cores(multiply, workers),
     }
-    seconds = limits.race(functions, config.repeats)
+    seconds = machine.race(functions, config.repeats)
     one = 2 * num_actions**2 * count  # flops of one column
     return BatchRow(
         num_actions,

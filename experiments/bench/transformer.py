@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from experiments.bench import transformer_peers as bench_transformer_peers
+from experiments.bench import transformer_peers
 from experiments.bench.machine import busy_seconds
 from experiments.bench.transformer_report import Config, Limits, Result, Row, Side, Start, report
 from nlhf.errors import InputError
@@ -74,7 +74,7 @@ def shrink(config: Config) -> Config:
 
 
 class Worker:
-    """A process that makes repetitions when asked, as ``bench_transformer_peers`` describes."""
+    """A process that makes repetitions when asked, as ``transformer_peers`` describes."""
 
     def __init__(self, command: list[str], spec: dict[str, Any], log: pathlib.Path) -> None:
         root = str(pathlib.Path(__file__).parents[2])
@@ -160,7 +160,7 @@ Spawn = Callable[..., Worker]
 def _spawner(config: Config, folder: pathlib.Path, peer: str | None) -> Spawn:
     commands = {
         "ours": [sys.executable, "-P", "-m", "experiments.bench.transformer_ours"],
-        "peers": [peer or "", str(pathlib.Path(bench_transformer_peers.__file__))],
+        "peers": [peer or "", str(pathlib.Path(transformer_peers.__file__))],
     }
 
     def spawn(side: str, case: str, name: str, threads: int, dtype: str, **more: Any) -> Worker:

@@ -29,14 +29,14 @@ def main() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if spec["case"] == "floor":
-        from experiments.bench import transformer_floor as bench_transformer_floor
+        from experiments.bench import transformer_floor
 
-        pipe.say({"ready": bench_transformer_floor.measure(spec["seconds"])})
+        pipe.say({"ready": transformer_floor.measure(spec["seconds"])})
         return
     if spec["case"] == "flax":
-        from experiments.bench import transformer_plain as bench_transformer_plain
+        from experiments.bench import transformer_plain
 
-        pipe.say({"ready": bench_transformer_plain.compare(spec)})
+        pipe.say({"ready": transformer_plain.compare(spec)})
         return
     compiled = [0]
 

@@ -1,6 +1,6 @@
 """The peers of ``nlhf bench transformer``: transformers' ``generate`` and TRL's trainers, in another Python.
 
-Run by path (``PYTHON bench_transformer_peers.py '{...}'``) where torch, transformers, trl and datasets are
+Run by path (``PYTHON transformer_peers.py '{...}'``) where torch, transformers, trl and datasets are
 installed: it imports nothing of this package. The other side speaks the same protocol: one JSON object of
 what to do as the only argument; a line ``{"ready": ...}`` once the first repetition has been made; then a
 repetition and its ``{"seconds": ...}`` for each line ``go``; ``stop`` is answered with the peak of memory.

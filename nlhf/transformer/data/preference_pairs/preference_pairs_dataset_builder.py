@@ -37,7 +37,7 @@ class PairsConfig(tfds.core.BuilderConfig):
     Attributes:
       files: path of the rows of every split.
       messages: whether the rows hold conversations, which are kept as their JSON, instead of texts.
-      skip_bad: as in ``row_files.read``.
+      skip_bad: as in ``data.files.read``.
       report: of what was read, filled in by the build.
     """
 
@@ -103,16 +103,16 @@ def build(
     The name of its configuration holds a digest of the files' content, so other rows are another data set.
 
     Args:
-      files: a file of rows as ``row_files.read`` takes it (the split ``train``), or one by name of split.
+      files: a file of rows as ``data.files.read`` takes it (the split ``train``), or one by name of split.
       folder: where data sets are kept.
-      skip_bad: as in ``row_files.read``.
+      skip_bad: as in ``data.files.read``.
       report: filled in if the data set is built now.
 
     Returns:
       A builder; ``builder.as_data_source("train[:90%]")`` has ``__len__`` and ``__getitem__``.
 
     Raises:
-      InputError: as ``row_files.read``; if a file holds no rows, or the folder cannot be written.
+      InputError: as ``data.files.read``; if a file holds no rows, or the folder cannot be written.
     """
     splits = {"train": files} if isinstance(files, str | os.PathLike) else dict(files)
     digest = hashlib.sha256(f"{float(skip_bad)}".encode())
