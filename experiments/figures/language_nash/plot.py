@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.figures.language_nash.run import Curve, Panel, Result
+    from experiments.figures.language_nash.run import Panel, Result
 
 LABELS = {name: style.label for name, style in STYLES.items()}
 LABELS["nash_md"] += ", mixture of strings"
 GOAL = 1e-3
 MILLI = 1e-3
-DASHES = (0, (4, 2))
 
 
 def plot(result: Result) -> Figure:
@@ -35,28 +34,21 @@ def plot(result: Result) -> Figure:
     return figure
 
 
-def _line(axes: Axes, curve: Curve, unit: float = 1.0, **style: Any) -> None:
-    colour = STYLES[curve.method].colour
-    low, middle, high = (np.asarray(values) / unit for values in (curve.low, curve.middle, curve.high))
-    axes.fill_between(curve.x, low, high, color=colour, alpha=0.15, lw=0)
-    axes.plot(curve.x, middle, color=colour, **style)
-
-
 def _distance(axes: Axes, result: Result, panel: Panel) -> None:
     strings = result.config.vocabulary**panel.length
     axes.set_title(f"{strings} strings of {panel.length} tokens: KL(Nash ‖ policy)", loc="left")
     axes.set_yscale("log")
     for curve in panel.distance:
         if curve.world == TABLE:
-            _line(axes, curve, linestyle=DASHES, linewidth=1.0)
+            panels.draw(axes, curve, linestyle=panels.DASHED, linewidth=1.0)
         else:
-            _line(axes, curve, label=LABELS[curve.method], linewidth=1.5)
-    axes.plot([], [], color="0.25", linestyle=DASHES, linewidth=1.0, label="the same on a table")
+            panels.draw(axes, curve, label=LABELS[curve.name], linewidth=1.5)
+    axes.plot([], [], color="0.25", linestyle=panels.DASHED, linewidth=1.0, label="the same on a table")
     shown = [curve.low for curve in panel.distance if curve.world == TRANSFORMER]
     bottom = min(min(values) for values in shown)
     axes.set_ylim(min(bottom, GOAL) / 4, 2 * max(panel.start))
     axes.set_xlim(0, result.config.queries)
-    axes.axhline(GOAL, color="0.25", linestyle=(0, (1.5, 1.5)), linewidth=1.0, label=f"goal, {GOAL:g} nats")
+    axes.axhline(GOAL, color="0.25", linestyle=panels.DOTTED, linewidth=1.0, label=f"goal, {GOAL:g} nats")
     axes.set_xlabel("payoff queries")
     axes.set_ylabel("KL in nats")
     axes.legend(loc="upper right")
@@ -66,7 +58,7 @@ def _apart(axes: Axes, result: Result, panel: Panel) -> None:
     weight = result.config.step_size * result.config.beta
     axes.set_title(f"mixtures at weight ηβ = {weight:g}", loc="left")
     for curve in panel.apart:
-        _line(axes, curve, MILLI, label=LABELS[curve.method])
+        panels.draw(axes, curve, unit=MILLI, label=LABELS[curve.name])
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, result.config.queries)
     axes.set_xlabel("payoff queries")
@@ -78,7 +70,7 @@ def _apart(axes: Axes, result: Result, panel: Panel) -> None:
 def _by_weight(axes: Axes, panel: Panel) -> None:
     axes.set_title("mixtures of the last policy", loc="left")
     for curve in panel.by_weight:
-        _line(axes, curve, MILLI, marker="o", markersize=3)
+        panels.draw(axes, curve, unit=MILLI, marker="o", markersize=3)
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, 1)
     axes.set_xlabel("weight of the reference")
@@ -101,9 +93,9 @@ def table(result: Result) -> str:
         for curve in panel.distance:
             beside = ""
             if curve.world == TRANSFORMER:
-                beside = f"{np.median(panel.agreement[curve.method]):.2e}"
+                beside = f"{np.median(panel.agreement[curve.name]):.2e}"
             lines.append(
-                f"| {strings} | {LABELS[curve.method]} | {curve.world} | {curve.x[-1]:g} | "
+                f"| {strings} | {LABELS[curve.name]} | {curve.world} | {curve.x[-1]:g} | "
                 f"{curve.middle[-1]:.2e} | {curve.low[-1]:.2e} | {curve.high[-1]:.2e} | {beside} |"
             )
     weight = result.config.step_size * result.config.beta
@@ -111,9 +103,9 @@ def table(result: Result) -> str:
     lines.append("|---|---|---|")
     for panel in result.panels:
         strings = result.config.vocabulary**panel.length
-        lines += [f"| {strings} | {LABELS[curve.method]} | {max(curve.high):.2e} |" for curve in panel.apart]
+        lines += [f"| {strings} | {LABELS[curve.name]} | {max(curve.high):.2e} |" for curve in panel.apart]
         lines += [
-            f"| {strings} | {LABELS[curve.method]}, largest over all weights | {max(curve.high):.2e} |"
+            f"| {strings} | {LABELS[curve.name]}, largest over all weights | {max(curve.high):.2e} |"
             for curve in panel.by_weight
         ]
     return "\n".join(lines) + "\n"

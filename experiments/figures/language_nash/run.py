@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.figures.shared.curves import Announce, Brief, Curve, announced, check_seeds
 from nlhf import egpo, logspace, nash_md, nash_mirror_prox
 from nlhf.base import Algorithm, Oracle, PolicySpace, check_number, check_whole
 from nlhf.errors import InputError
@@ -87,16 +88,11 @@ def quick(config: Config) -> Config:
     return dataclasses.replace(config, seeds=1, lengths=(3,), queries=config.queries // 2)
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One line: median, least and largest value over seeds."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Line(Curve):
+    """Median, least and largest value over seeds, over payoff queries or the weight of the reference."""
 
-    method: str  # key of the method
     world: str  # ``transformer`` or ``table``
-    x: list[float]  # payoff queries, or weight of the reference
-    middle: list[float]  # median
-    low: list[float]  # least
-    high: list[float]  # largest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,19 +100,19 @@ class Panel:
     """The strings of one length."""
 
     length: int  # tokens a string
-    distance: list[Curve]  # KL(Nash ‖ policy) over queries, in both worlds
+    distance: list[Line]  # KL(Nash ‖ policy) over queries, in both worlds
     # KL between the mixture of strings and that of tokens at the weight ηβ, over queries of Nash-MD
-    apart: list[Curve]
+    apart: list[Line]
     # the same of the last policy of the first method, over the weight of the reference
-    by_weight: list[Curve]
+    by_weight: list[Line]
     start: list[float]  # KL(Nash ‖ reference), for each seed
     final: dict[str, list[float]]  # the last distance of each transformer, by method, for each seed
     # KL(table's policy ‖ transformer's) at the end, by method, for each seed
     agreement: dict[str, list[float]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from."""
 
     config: Config  # the settings
@@ -141,7 +137,8 @@ class Measured(NamedTuple):
     policy: Any
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Train every method on every language.
 
     Args:
@@ -156,8 +153,7 @@ def run(config: Config, progress: Callable[[str, int], None] = lambda what, tota
 
 
 def _check(config: Config) -> None:
-    if not 1 <= config.seeds <= 100:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..100; give --seeds 3, say")
+    check_seeds(config.seeds, 100)
     for name in ("vocabulary", "queries", "width", "layers", "num_updates"):
         check_whole(name, getattr(config, name), low=2 if name in ("vocabulary", "queries") else 1)
     for name in ("beta", "spread", "learning_rate"):
@@ -202,9 +198,7 @@ def model_config(config: Config, length: int) -> ModelConfig:
     )
 
 
-def _panel(
-    config: Config, length: int, optimiser: optax.GradientTransformation, progress: Callable[[str, int], None]
-) -> Panel:
+def _panel(config: Config, length: int, optimiser: optax.GradientTransformation, progress: Announce) -> Panel:
     total = len(config.lengths) * config.seeds * len(config.methods)
     runs: dict[str, list[Measured]] = {name: [] for name in config.methods}
     tables: dict[str, list[np.ndarray]] = {name: [] for name in config.methods}
@@ -226,16 +220,16 @@ def _panel(
     distance, apart = [], []
     for name in config.methods:
         queries = np.arange(config.queries // METHODS[name].queries + 1) * METHODS[name].queries
-        distance.append(_curve(name, TRANSFORMER, queries, [each.distance for each in runs[name]]))
+        distance.append(_line(name, TRANSFORMER, queries, [each.distance for each in runs[name]]))
         if METHODS[name].mixture == "sequence":
-            distance.append(_curve(name, TABLE, queries, tables[name]))
+            distance.append(_line(name, TABLE, queries, tables[name]))
         if METHODS[name].make is nash_md:
-            apart.append(_curve(name, TRANSFORMER, queries, [each.apart for each in runs[name]]))
+            apart.append(_line(name, TRANSFORMER, queries, [each.apart for each in runs[name]]))
     return Panel(
         length,
         distance,
         apart,
-        [_curve(config.methods[0], TRANSFORMER, weights, swept)],
+        [_line(config.methods[0], TRANSFORMER, weights, swept)],
         first,
         {name: [float(each.distance[-1]) for each in measured] for name, measured in runs.items()},
         agreement,
@@ -333,13 +327,8 @@ def _on_table(config: Config, name: str, at: World) -> tuple[np.ndarray, jax.Arr
     return np.asarray(trace.of("kl_to_nash")), trace.state.policy[0]
 
 
-def _curve(name: str, kind: str, x: Any, values: Any) -> Curve:
+def _line(name: str, world: str, x: Any, values: Any) -> Line:
     rows = np.asarray(values, float)
-    return Curve(
-        name,
-        kind,
-        [float(at) for at in x],
-        np.median(rows, axis=0).tolist(),
-        rows.min(axis=0).tolist(),
-        rows.max(axis=0).tolist(),
-    )
+    columns = (np.asarray(x, float), np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
+    at, middle, low, high = (each.tolist() for each in columns)
+    return Line(name, at, middle, low, high, world)

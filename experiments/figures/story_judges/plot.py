@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LABELS = {REFERENCE_NAME: "reference", **{name: style.label for name, style in STYLES.items()}}
 ASKS_FOR_LABELS = ("xpo", "xpo_plain", "vpo", "dpo")
-DASHES = (0, (4, 2))
 GOAL = 0.6
 
 
@@ -55,7 +54,7 @@ def _along(axes: Axes, result: Result, what: str) -> None:
     for curve in result.curves:
         values = scale * np.asarray(getattr(curve, what))
         colour = STYLES[curve.method].colour
-        style = DASHES if curve.method in ASKS_FOR_LABELS else "-"
+        style = panels.DASHED if curve.method in ASKS_FOR_LABELS else "-"
         axes.fill_between(curve.responses, values.min(0), values.max(0), color=colour, alpha=0.12, lw=0)
         axes.plot(
             curve.responses,
@@ -70,11 +69,11 @@ def _along(axes: Axes, result: Result, what: str) -> None:
     if wins:
         axes.set_title("wins against the reference, held-out prompts", loc="left")
         axes.axhline(50, color="0.6", linewidth=0.8)
-        goal: Any = {"color": "0.25", "linestyle": (0, (1.5, 1.5)), "linewidth": 1.0}
+        goal: Any = {"color": "0.25", "linestyle": panels.DOTTED, "linewidth": 1.0}
         axes.axhline(100 * GOAL, label=f"goal, {GOAL:.0%}", **goal)
         axes.set_ylabel("%")
         axes.plot([], [], color="0.25", label="asks for payoffs")
-        axes.plot([], [], color="0.25", linestyle=DASHES, label="asks for labels")
+        axes.plot([], [], color="0.25", linestyle=panels.DASHED, label="asks for labels")
         axes.legend(loc="upper left", ncols=2)
         axes.set_ylim(top=axes.get_ylim()[1] + 0.35 * (axes.get_ylim()[1] - axes.get_ylim()[0]))
     else:
@@ -100,7 +99,7 @@ def _last(axes: Axes, result: Result) -> None:
     axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axvline(50, color="0.6", linewidth=0.8)
-    axes.axvline(100 * GOAL, color="0.25", linestyle=(0, (1.5, 1.5)), linewidth=1.0)
+    axes.axvline(100 * GOAL, color="0.25", linestyle=panels.DOTTED, linewidth=1.0)
     axes.set_xlabel("% of wins against the reference: bar 95 % over prompts, dots single seeds")
     axes.set_title("last policies, fresh responses", loc="left")
 

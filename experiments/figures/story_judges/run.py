@@ -23,11 +23,11 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from experiments.figures.shared.curves import Announce, Brief, announced, check_seeds
 from experiments.figures.story_judges import world as story_world
 from experiments.figures.story_judges.config import Config
 from experiments.figures.story_judges.config import quick as quick
@@ -61,8 +61,8 @@ class Texts:
     answers: dict[str, str]  # one of each policy, by name
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Brief):
     """Everything the figure and the table are drawn from."""
 
     config: Config  # the settings
@@ -80,7 +80,8 @@ class Result:
     texts: list[Texts]  # continuations
 
 
-def run(config: Config, progress: Callable[[str, int], None] = lambda what, total: None) -> Result:
+@announced
+def run(config: Config, progress: Announce) -> Result:
     """Train every method with every seed, and let the last policies meet.
 
     Args:
@@ -143,8 +144,7 @@ def check(config: Config) -> None:
     Raises:
       InputError: naming the setting.
     """
-    if not 1 <= config.seeds <= 100:
-        raise InputError(f"seeds is {config.seeds}, but it must be in 1..100; give --seeds 3, say")
+    check_seeds(config.seeds, 100)
     unknown = [name for name in config.methods if name not in METHODS]
     if unknown or not config.methods:
         raise InputError(f"methods is {config.methods}; give some of {', '.join(METHODS)}")

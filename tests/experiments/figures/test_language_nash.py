@@ -6,7 +6,7 @@ import pytest
 
 from experiments.figures.language_nash import plot as language_nash_plot
 from experiments.figures.language_nash import run as language_nash
-from experiments.figures.language_nash.run import METHODS, TABLE, TRANSFORMER, Config, Curve, Panel, Result
+from experiments.figures.language_nash.run import METHODS, TABLE, TRANSFORMER, Config, Line, Panel, Result
 from nlhf.errors import InputError
 
 
@@ -16,9 +16,8 @@ def made_up() -> Result:
 
     def curve(name, kind, height):
         middle = [height, height / 10, height / 100]
-        return Curve(
-            name, kind, [0.0, 80.0, 160.0], middle, [0.5 * y for y in middle], [2 * y for y in middle]
-        )
+        low, high = [0.5 * y for y in middle], [2 * y for y in middle]
+        return Line(name, [0.0, 80.0, 160.0], middle, low, high, kind)
 
     panels = [
         Panel(
@@ -87,7 +86,7 @@ def test_transformers_reach_the_exact_nash():
     assert panel.start[0] > 0.05
     for name in ("egpo", "nash_mirror_prox"):
         assert panel.final[name][0] <= 1e-3, (name, panel.final)
-    tables = {curve.method: curve.middle for curve in panel.distance if curve.world == TABLE}
+    tables = {curve.name: curve.middle for curve in panel.distance if curve.world == TABLE}
     assert tables["egpo"][-1] < 1e-6
     # a constant step of Nash-MD has a biased limit, the same in both worlds
     assert panel.final["nash_md"][0] > 10 * tables["egpo"][-1]
