@@ -206,7 +206,8 @@ class _Client:
         raise JudgeError(self._message(f"{failure}, asked {times}", rows))
 
     def _message(self, failure: str, rows: list[int], remedy: str = AGAIN) -> str:
-        kept = "" if self.cache.path is None else f"; answers so far are kept in {self.cache.path}"
+        path = self.cache.path
+        kept = "" if path is None else f"; answers so far are kept in {path}, remove it if they are wrong"
         return f"the judge {self.settings.name} {failure} (rows {rows[0]} to {rows[-1]}); {remedy}{kept}"
 
     def _attempt(self, pairs: list[Pair]) -> tuple[bool, Any]:
