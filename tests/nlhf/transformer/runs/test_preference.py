@@ -10,6 +10,7 @@ from lm_runs import CONFIG
 from nlhf import dpo, egpo
 from nlhf.base import Comparisons
 from nlhf.datasets import fixed_batch
+from nlhf.errors import InputError
 from nlhf.replay import buffer
 from nlhf.transformer.judges.protocol import Judge
 from nlhf.transformer.model import decoder
@@ -77,6 +78,8 @@ def test_a_run_is_its_steps_one_after_another(world, tmp_path):
         oracle = sampled_oracle(model, JUDGE, prompts, **SIZE)
         state, _ = algorithm.step(jax.random.fold_in(jax.random.key(1), index), state, oracle, space)
     equal(ended.policy, state.policy)
+    with pytest.raises(InputError, match="evaluate_every is 0"):
+        run(world, 3, evaluate=evaluate, evaluate_every=0)
     # in a folder, in two parts
     run(world, 1, folder=tmp_path, config={})
     parts = run(world, 3, folder=tmp_path, config={})
