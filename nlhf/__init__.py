@@ -7,40 +7,28 @@ True
 The public names load on first use, so that a command line can answer before JAX is imported.
 """
 
-import importlib
-from typing import Any
-
 from nlhf.algorithms import __all__ as _methods
+from nlhf.faces import face
 
-_FACE = {
-    "Algorithm": "nlhf.base",
-    "Calibration": "nlhf.base",
-    "Claim": "nlhf.base",
-    "Comparisons": "nlhf.base",
-    "Constants": "nlhf.base",
-    "Feedback": "nlhf.base",
-    "Info": "nlhf.base",
-    "InputError": "nlhf.errors",
-    "Method": "nlhf.method",
-    "Oracle": "nlhf.base",
-    "PolicySpace": "nlhf.base",
-    "PolicyState": "nlhf.base",
-    "RangeWarning": "nlhf.errors",
-    "default": "nlhf.method",
-    "find": "nlhf.method",
-    "setup": "nlhf.environment",
-    **dict.fromkeys(_methods, "nlhf.algorithms"),
-}
-__all__ = list(_FACE)
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _FACE:
-        raise AttributeError(f"module 'nlhf' has no attribute {name!r}")
-    return getattr(importlib.import_module(_FACE[name]), name)
-
-
-def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return __all__
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "Algorithm": "nlhf.base",
+        "Calibration": "nlhf.base",
+        "Claim": "nlhf.base",
+        "Comparisons": "nlhf.base",
+        "Constants": "nlhf.base",
+        "Feedback": "nlhf.base",
+        "Info": "nlhf.base",
+        "InputError": "nlhf.errors",
+        "Method": "nlhf.method",
+        "Oracle": "nlhf.base",
+        "PolicySpace": "nlhf.base",
+        "PolicyState": "nlhf.base",
+        "RangeWarning": "nlhf.errors",
+        "default": "nlhf.method",
+        "find": "nlhf.method",
+        "setup": "nlhf.environment",
+        **dict.fromkeys(_methods, "nlhf.algorithms"),
+    },
+)

@@ -11,9 +11,8 @@ For a claim of one's own: ``check`` and ``assert_claim``, with ``assumptions`` (
 - ``ledger`` and ``report`` (all of it as JSON and as a page).
 """
 
-from proofs_checks.check import Verdict
-from proofs_checks.check import Witness
-from proofs_checks.check import assert_claim
-from proofs_checks.check import check
+from nlhf.faces import face
 
-__all__ = ["Verdict", "Witness", "assert_claim", "check"]
+__getattr__, __dir__, __all__ = face(
+    __name__, dict.fromkeys(("Verdict", "Witness", "assert_claim", "check"), "proofs_checks.verdicts")
+)

@@ -14,57 +14,45 @@ True
 Names load on first use, so that a command line can answer before JAX is imported.
 """
 
-import importlib
-from typing import Any
+from nlhf.faces import face
 
-_FACE = {
-    "Axes": "tabular.runner",
-    "Bandit": "tabular.bandits",
-    "Game": "tabular.games",
-    "MDP": "tabular.mdps.mdp",
-    "Measure": "tabular.traces",
-    "Solution": "tabular.solution",
-    "Trace": "tabular.traces",
-    "bounded_rewards": "tabular.spaces.bounded",
-    "counts": "tabular.replay",
-    "exact": "tabular.oracle",
-    "families": "tabular.families",
-    "finite_class": "tabular.spaces.finite_class",
-    "fresh_segments": "tabular.mdps.segment_space",
-    "grid": "tabular.many",
-    "labelled": "tabular.oracle",
-    "labelled_segments": "tabular.mdps.segments",
-    "linear_rewards_space": "tabular.spaces.linear",
-    "load_preferences": "tabular.preferences",
-    "load_reference": "tabular.readers.reference",
-    "make_bandit": "tabular.bandits",
-    "make_game": "tabular.games",
-    "make_mdp": "tabular.mdps.mdp",
-    "measure": "tabular.metrics",
-    "network_space": "tabular.spaces.network",
-    "offline": "tabular.oracle",
-    "offline_segments": "tabular.mdps.segment_space",
-    "plot_traces": "tabular.traces",
-    "run": "tabular.runner",
-    "run_many": "tabular.many",
-    "sampled": "tabular.oracle",
-    "segment_space": "tabular.mdps.segment_space",
-    "simplex": "tabular.spaces.simplex",
-    "softmax_space": "tabular.spaces.softmax",
-    "solve": "tabular.solution",
-    "with_beta": "tabular.games",
-}
-__all__ = list(_FACE)
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _FACE:
-        raise AttributeError(f"module 'tabular' has no attribute {name!r}")
-    module = importlib.import_module(_FACE[name])
-    return module if name == "families" else getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return __all__
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "Axes": "tabular.runner",
+        "Bandit": "tabular.bandits",
+        "Game": "tabular.games",
+        "MDP": "tabular.mdps.mdp",
+        "Measure": "tabular.traces",
+        "Solution": "tabular.solution",
+        "Trace": "tabular.traces",
+        "bounded_rewards": "tabular.spaces.bounded",
+        "counts": "tabular.replay",
+        "exact": "tabular.oracle",
+        "families": "tabular.families",
+        "finite_class": "tabular.spaces.finite_class",
+        "fresh_segments": "tabular.mdps.segment_space",
+        "grid": "tabular.many",
+        "labelled": "tabular.oracle",
+        "labelled_segments": "tabular.mdps.segments",
+        "linear_rewards_space": "tabular.spaces.linear",
+        "load_preferences": "tabular.preferences",
+        "load_reference": "tabular.readers.reference",
+        "make_bandit": "tabular.bandits",
+        "make_game": "tabular.games",
+        "make_mdp": "tabular.mdps.mdp",
+        "measure": "tabular.metrics",
+        "network_space": "tabular.spaces.network",
+        "offline": "tabular.oracle",
+        "offline_segments": "tabular.mdps.segment_space",
+        "plot_traces": "tabular.traces",
+        "run": "tabular.runner",
+        "run_many": "tabular.many",
+        "sampled": "tabular.oracle",
+        "segment_space": "tabular.mdps.segment_space",
+        "simplex": "tabular.spaces.simplex",
+        "softmax_space": "tabular.spaces.softmax",
+        "solve": "tabular.solution",
+        "with_beta": "tabular.games",
+    },
+)

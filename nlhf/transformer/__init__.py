@@ -25,71 +25,39 @@ With ``folder=...`` a run keeps checkpoints and a log there, and the same call r
 Names load on first use, so that a command line can answer before JAX is imported.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from nlhf.faces import face
 
-if TYPE_CHECKING:
-    from nlhf.transformer import judges as judges
-    from nlhf.transformer.data.encode import encode_comparisons as encode_comparisons
-    from nlhf.transformer.data.encode import encode_prompts as encode_prompts
-    from nlhf.transformer.enumerable import all_responses as all_responses
-    from nlhf.transformer.enumerable import language_oracle as language_oracle
-    from nlhf.transformer.model.config import ModelConfig as ModelConfig
-    from nlhf.transformer.model.config import preset as preset
-    from nlhf.transformer.model.decoder import init as init
-    from nlhf.transformer.model.lora import lora as lora
-    from nlhf.transformer.model.sampler import pad_prompts as pad_prompts
-    from nlhf.transformer.oracle import Prompts as Prompts
-    from nlhf.transformer.oracle import sampled_oracle as sampled_oracle
-    from nlhf.transformer.policy import REFERENCE as REFERENCE
-    from nlhf.transformer.policy import LanguageModel as LanguageModel
-    from nlhf.transformer.policy import sample as sample
-    from nlhf.transformer.policy import sequence_log_prob as sequence_log_prob
-    from nlhf.transformer.responses import Responses as Responses
-    from nlhf.transformer.runs.preference import compare_with_reference as compare_with_reference
-    from nlhf.transformer.runs.preference import pair_oracles as pair_oracles
-    from nlhf.transformer.runs.preference import prompt_oracles as prompt_oracles
-    from nlhf.transformer.runs.preference import train as train
-    from nlhf.transformer.runs.pretrain import encode_texts as encode_texts
-    from nlhf.transformer.runs.pretrain import pretrain as pretrain
-    from nlhf.transformer.space import start as start
-    from nlhf.transformer.space import transformer_space as transformer_space
-    from nlhf.transformer.tokens.files import load_tokenizer as load_tokenizer
-    from nlhf.transformer.tokens.tokenizer import byte_tokenizer as byte_tokenizer
-    from nlhf.transformer.weights.export import save_model as save_model
-    from nlhf.transformer.weights.load import load_model as load_model
-
-_HOMES = {
-    "data.encode": ("encode_comparisons", "encode_prompts"),
-    "enumerable": ("all_responses", "language_oracle"),
-    "model.config": ("ModelConfig", "preset"),
-    "model.decoder": ("init",),
-    "model.lora": ("lora",),
-    "model.sampler": ("pad_prompts",),
-    "oracle": ("Prompts", "sampled_oracle"),
-    "policy": ("REFERENCE", "LanguageModel", "sample", "sequence_log_prob"),
-    "responses": ("Responses",),
-    "runs.preference": ("compare_with_reference", "pair_oracles", "prompt_oracles", "train"),
-    "runs.pretrain": ("encode_texts", "pretrain"),
-    "space": ("start", "transformer_space"),
-    "tokens.files": ("load_tokenizer",),
-    "tokens.tokenizer": ("byte_tokenizer",),
-    "weights.export": ("save_model",),
-    "weights.load": ("load_model",),
-}
-__all__ = sorted(["judges", *(name for names in _HOMES.values() for name in names)])
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name == "judges":
-        return importlib.import_module("nlhf.transformer.judges")
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"nlhf.transformer.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return __all__
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "LanguageModel": "nlhf.transformer.policy",
+        "ModelConfig": "nlhf.transformer.model.config",
+        "Prompts": "nlhf.transformer.oracle",
+        "REFERENCE": "nlhf.transformer.policy",
+        "Responses": "nlhf.transformer.responses",
+        "all_responses": "nlhf.transformer.enumerable",
+        "byte_tokenizer": "nlhf.transformer.tokens.tokenizer",
+        "compare_with_reference": "nlhf.transformer.runs.preference",
+        "encode_comparisons": "nlhf.transformer.data.encode",
+        "encode_prompts": "nlhf.transformer.data.encode",
+        "encode_texts": "nlhf.transformer.runs.pretrain",
+        "init": "nlhf.transformer.model.decoder",
+        "judges": "nlhf.transformer.judges",
+        "language_oracle": "nlhf.transformer.enumerable",
+        "load_model": "nlhf.transformer.weights.load",
+        "load_tokenizer": "nlhf.transformer.tokens.files",
+        "lora": "nlhf.transformer.model.lora",
+        "pad_prompts": "nlhf.transformer.model.sampler",
+        "pair_oracles": "nlhf.transformer.runs.preference",
+        "preset": "nlhf.transformer.model.config",
+        "pretrain": "nlhf.transformer.runs.pretrain",
+        "prompt_oracles": "nlhf.transformer.runs.preference",
+        "sample": "nlhf.transformer.policy",
+        "sampled_oracle": "nlhf.transformer.oracle",
+        "save_model": "nlhf.transformer.weights.export",
+        "sequence_log_prob": "nlhf.transformer.policy",
+        "start": "nlhf.transformer.space",
+        "train": "nlhf.transformer.runs.preference",
+        "transformer_space": "nlhf.transformer.space",
+    },
+)

@@ -28,9 +28,9 @@ from nlhf import logspace
 from nlhf.base import Claim
 from proofs_checks import bound as bounds
 from proofs_checks import claims, tightness
-from proofs_checks.check import judge_runs
 from proofs_checks.instances import describe
 from proofs_checks.rows import Effort
+from proofs_checks.verdicts import judge_runs
 from tabular.games import Game
 from tabular.runner import Axes
 from tabular.runner import run as run_method
