@@ -194,7 +194,7 @@ def train(
       algorithm: a learner.
       space: where its policy lives.
       oracle: where comparisons come from.
-      num_steps: >= 1; another number compiles anew.
+      num_steps: >= 1; another number compiles again.
       start: first policy; ``None`` is the reference of the space.
 
     Returns:

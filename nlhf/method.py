@@ -1,8 +1,8 @@
 """What an algorithm says of itself beside its factory, and how one is found by its name.
 
 Every file of ``nlhf.algorithms`` ends with a ``Method``. The command line, the defaults, the tables of the
-README, the colours of the figures and the contract suite are made from these records. An algorithm of anybody
-else gets the same by its place, ``MODULE:FUNCTION``, or as an entry point of the group ``nlhf.algorithms``.
+documents, the colours of the figures and the contract suite are made from these records. An algorithm of
+anybody else gets the same by its place, ``MODULE:FUNCTION``, or as an entry point of the group ``nlhf.algorithms``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Method(NamedTuple):
         beta) or ``"neither"``, for a limit known to be biased.
       caution: ``caution(beta)``, what a user of the last policy should be warned of; mostly empty.
       offline: whether a learner can learn from a data set's pairs, whoever drew them.
-      claim: name of the ledger's row that the README quotes.
+      claim: name of the ledger's row that the documents quote.
       promise: that row in short, or why there is none.
     """
 

@@ -306,7 +306,7 @@ def _warn_range(claim: Claim, step_size: Any, beta: Any, low: Any, high: Any, ou
 
     warnings.warn(
         f"step_size is {first(step_size):g}, outside [{first(low):g}, {first(high):g}], the range at beta = "
-        f"{first(beta):g} that {claim.name} ({claim.source}) covers; the run goes on without that guarantee",
+        f"{first(beta):g} that {claim.name} ({claim.source}) covers; the run has no such guarantee",
         RangeWarning,
         stacklevel=4,
     )

@@ -164,7 +164,7 @@ def tree_digest(tree: Any) -> str:
 
 
 def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
-    """Pretrain a preset on stories made by rule; the folder appears when it is whole.
+    """Pretrain a preset on generated stories; the folder appears when it is whole.
 
     Until then ``.base.pretraining`` beside it has the checkpoints, so that a stopped pretraining resumes.
     """
@@ -188,7 +188,7 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
         return loaded
     steps, batch = PRETRAINING[name]
     say(
-        f"pretraining the {name} model ({num_parameters(config):,} parameters) on stories made by rule, "
+        f"pretraining the {name} model ({num_parameters(config):,} parameters) on generated stories, "
         f"{steps} steps, once for this folder"
     )
     texts = encode_texts([" ".join(story(seed, index)) for index in range(STORIES)], tokenizer, STORY_TOKENS)
@@ -203,7 +203,7 @@ def _preset(name: str, folder: pathlib.Path, seed: int, say: Say) -> Base:
         folder=scratch,
         messages=_progress(steps, say),
     )
-    say(f"pretrained: {losses[0]:.2f} to {losses[-10:].mean():.2f} nats a byte")
+    say(f"pretrained: {losses[0]:.2f} to {losses[-10:].mean():.2f} nats per byte")
     save_model(folder, params, config, begin=tokenizer.begin, end=tokenizer.end)
     shutil.rmtree(scratch, ignore_errors=True)
     return _load(folder)
@@ -219,7 +219,7 @@ def _progress(steps: int, say: Say) -> Messages:
         began[:] = began or [(now, made)]
         if now - said[0] >= REPORT_EVERY and made > began[0][1]:
             left = (now - began[0][0]) / (made - began[0][1]) * (steps - made)
-            loss = f"{values['loss']:.2f} nats a byte"
+            loss = f"{values['loss']:.2f} nats per byte"
             say(f"pretraining: step {made} of {steps}, {loss}, about {left:.0f} s left")
             said[0] = now
 

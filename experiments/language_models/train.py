@@ -156,6 +156,8 @@ def _asked(command: Train, folder: pathlib.Path) -> Asked:
         given = {each: getattr(command, each) for each in lm_settings.NUMBERS}
         numbers = lm_settings.hyper_parameters(method, plan, given)
         name = name if ":" in name else method.name
+    if command.data is not None and not command.data.exists():
+        raise InputError(f"{command.data}: no such file; give --data the path of your prompts or rows")
     if command.preset is None and command.model is None:
         command = dataclasses.replace(command, preset="tiny")
     settings = records.encode(dataclasses.replace(command, out=folder))

@@ -18,7 +18,7 @@ STORY_SEED = 1_000_003  # other stories than those of the pretraining
 class DataSettings(NamedTuple):
     """How the rows of a run are read; the fields are named as in its record."""
 
-    data: str | None  # path of the rows; ``None`` takes stories made by rule
+    data: str | None  # path of the rows; ``None`` takes generated stories
     mode: str  # as for ``nlhf train``
     # likewise; in any mode but ``preference``, and with the judge ``data``, rows are labelled pairs
     judge: str | None

@@ -65,5 +65,5 @@ METHOD = Method(
     source="arXiv:2305.18290",
     queries="y ~ π, y' ~ mixture of π and π_ref; logistic loss; online or offline by the oracle",
     settings=lambda beta, step_size: {"mixture": 0.0},
-    promise="log T regret at fixed β, with a constant that explodes in 1/β",
+    promise="log T regret at fixed β, with a constant that grows exponentially in 1/β",
 )

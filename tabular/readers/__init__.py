@@ -76,7 +76,7 @@ def _read_csv(file: str, first: tuple[int, str], lines: Lines, names: Sequence[s
     hints = set(header) & {*WINNER_FIELDS, *LABEL_FIELDS}
     if hints:
         raise InputError(
-            f"{place}: the columns {shown(sorted(hints))} announce comparisons, but these need either "
-            f"{','.join(WINNER_FIELDS)} or {','.join(LABEL_FIELDS)} (and may have count)"
+            f"{place}: has the columns {shown(sorted(hints))}, but comparisons need either "
+            f"{','.join(WINNER_FIELDS)} or {','.join(LABEL_FIELDS)} (0.5 is a tie), and may have count"
         )
     return read_matrix(file, first, lines, separator)

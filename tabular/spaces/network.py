@@ -90,7 +90,7 @@ def network_space(
     Args:
       num_updates: k >= 1, optimiser steps of one projection or fit.
       learning_rate: > 0.
-      optimiser: ``optimiser(learning_rate)`` is an optax transformation; it starts anew in every projection.
+      optimiser: ``optimiser(learning_rate)`` is an optax transformation; every projection starts it again.
 
     Returns:
       A factory ``make_space(game) -> PolicySpace``; the same arguments give the same object. Its ``project``

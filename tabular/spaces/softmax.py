@@ -33,7 +33,7 @@ def softmax_space(
     Args:
       num_updates: k >= 1.
       learning_rate: > 0.
-      optimiser: ``optimiser(learning_rate)`` is an optax transformation; it starts anew at every call.
+      optimiser: ``optimiser(learning_rate)`` is an optax transformation; every call starts it again.
 
     Returns:
       A factory ``make_space(game) -> PolicySpace``; the same arguments give the same object.

@@ -183,7 +183,7 @@ def test_crowd_votes_reproduce_the_crowd_game(shared, tmp_path):
     position = [table.names.index(name) for name in crowd.names]
     np.testing.assert_array_equal(table.counts[np.ix_(position, position)], crowd.counts)
     # The file as it is shipped has other columns, and says so.
-    with pytest.raises(InputError, match=r":1: the columns \['winner'\] announce comparisons"):
+    with pytest.raises(InputError, match=r":1: has the columns \['winner'\], but comparisons"):
         load_preferences(shared / "data/llmfao/crowd_comparisons.csv.gz")
 
 

@@ -102,7 +102,7 @@ BAD = {
         ":1: the field 'k79999' stands twice",
     ),
     "header only": ("v.csv", "winner,loser\n", "holds no comparison"),
-    "half a header": ("v.csv", "first,second,vote\na,b,1\n", ":1: the columns .* announce comparisons"),
+    "half a header": ("v.csv", "first,second,vote\na,b,1\n", ":1: has the columns .* but comparisons"),
     "label above one": ("v.csv", "first,second,prefer_first\na,b,2\n", ":2: prefer_first is 2.0"),
     "label text": ("v.csv", "first,second,prefer_first\na,b,yes\n", ":2: prefer_first is 'yes'"),
     # JSONL
@@ -248,7 +248,7 @@ def test_damaged_gzip(tmp_path):
     for data in (b"not gzip", whole[:-12], whole[:-4] + b"\0\0\0\0", whole[:14] + b"\xff\xff" + whole[16:]):
         path = tmp_path / "v.csv.gz"
         path.write_bytes(data)
-        with pytest.raises(InputError, match=r"cannot be read|UTF-8|announce|found"):
+        with pytest.raises(InputError, match=r"cannot be read|UTF-8|has the columns|found"):
             load_preferences(path)
 
 

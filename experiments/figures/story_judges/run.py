@@ -4,7 +4,7 @@ Five judges look at one criterion each (sentiment, lexical diversity, dialogue, 
 and vote on pairs of continuations of a prompt. Majorities over criteria can run in circles, so that there is
 no best continuation to be found, only a policy that no other one beats. With a folder of data the model is
 stories260K and the prompts are openings of stories; without, a small model over bytes is pretrained first, on
-stories made by rule.
+generated stories.
 
 The budget is the number of responses drawn and judged in training, the same for all: a payoff query draws K
 responses to each of B prompts and compares all pairs of the K; a query of labels draws one response of each
@@ -122,7 +122,7 @@ def run(config: Config, progress: Announce) -> Result:
     }
     return Result(
         config,
-        "tiny model over bytes, pretrained on stories made by rule" if config.data is None else "stories260K",
+        "tiny model over bytes, pretrained on generated stories" if config.data is None else "stories260K",
         sum(leaf.size for leaf in jax.tree.leaves(base.params)),
         [
             Curve(name, runs[0].responses, [each.win_rate for each in runs], [each.kl for each in runs])

@@ -182,8 +182,8 @@ def raw_rows(path: str | os.PathLike[str], fields: Sequence[str] | None = None) 
     if names.endswith(".json"):
         return _json_list(path)
     raise InputError(
-        f"{path}: rows are read from .jsonl, .jsonl.gz, .parquet or .json; convert it, "
-        "or give its name that end"
+        f"{path}: rows are read from .jsonl, .jsonl.gz, .parquet or .json; convert the "
+        "file, or rename it to end in one of these"
     )
 
 

@@ -84,7 +84,8 @@ def parse_mesh(text: str, devices: Sequence[Any] | None = None) -> Mesh:
         product = " x ".join(str(size) for size in shape)
         raise InputError(
             f"mesh {text!r} is of {product} = {math.prod(shape)} devices, but there are {len(devices)}; "
-            f"take sizes of {_list(_divisors(len(devices)))} whose product it is, e.g. data={len(devices)}"
+            f"take sizes of {_list(_divisors(len(devices)))} whose product is {len(devices)}, "
+            f"e.g. data={len(devices)}"
         )
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 

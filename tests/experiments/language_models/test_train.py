@@ -348,6 +348,21 @@ def test_a_mistake_in_a_command_leaves_no_run_behind(place):
     assert not (place / "run").exists()
 
 
+FIRST_LAYOUT = """
+preset model mode algorithm data judge mesh processes process coordinator steps batch responses
+prompt_length response_length updates rows learning_rate warmup decay clip step_size beta mixture
+optimism replay period num_inner temperature bias preferred regularisation soft_labels lora dtype
+remat template truncate skip_bad held_out evaluate_every save_every keep tensorboard seed out
+decay_steps
+"""
+
+
+def test_a_run_records_what_it_always_recorded(place):
+    """A run that an earlier version began can be resumed: its ``run.json`` has these names, and no others."""
+    asked = train._asked(Train(algorithm="xpo", decay=True), place)
+    assert set(asked.settings) == set(FIRST_LAYOUT.split())
+
+
 def test_foreign_folders_are_left_alone(place):
     (place / "run").mkdir()
     (place / "run" / "thesis.tex").write_text("mine")

@@ -200,7 +200,8 @@ def test_a_second_signal_ends_at_once(trainers, tmp_path):
     while log_lines(tmp_path) < 1:
         time.sleep(0.005)
     os.kill(process, signal.SIGINT)
-    while not any(line.startswith("SIGINT") for line in trainers.lines):
+    while not any(line.startswith("nlhf: SIGINT") for line in trainers.lines):
+        assert trainers.status is None, trainers.lines
         trainers._read()
     os.kill(process, signal.SIGTERM)
     began = time.monotonic()

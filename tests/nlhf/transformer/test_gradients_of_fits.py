@@ -76,8 +76,8 @@ def fitted():
     weight = 5 * np.exp(np.asarray(at.world.table(calibrated)[0]))
     asked = []
 
-    def every_string(key, components, config, prompt, *, num_responses, length, end):
-        asked.append(components)
+    def every_string(key, model, policy, prompt, *, num_responses, length, end):
+        asked.append(policy)
         assert (num_responses, length, end) == (1, 3, None)
         return Responses(prompt[:, None], at.all.tokens[0][:, None], jnp.zeros((num, 1)))
 
@@ -110,8 +110,8 @@ def fitted():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(space_module, "sample", every_string)
         fit(0, 0.0)  # compiles; what follows runs the compiled program
-    (components,) = asked
-    assert len(components) == 1
+    (policy,) = asked
+    assert isinstance(policy, Trained)
     return fit, exact
 
 
