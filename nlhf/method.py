@@ -2,7 +2,8 @@
 
 Every file of ``nlhf.algorithms`` ends with a ``Method``. The command line, the defaults, the tables of the
 documents, the colours of the figures and the contract suite are made from these records. An algorithm of
-anybody else gets the same by its place, ``MODULE:FUNCTION``, or as an entry point of the group ``nlhf.algorithms``.
+anybody else gets the same by its place, ``MODULE:FUNCTION``, or as an entry point of the group
+``nlhf.algorithms``.
 """
 
 from __future__ import annotations

@@ -43,9 +43,7 @@ def main(command: Export) -> None:
     names = ", ".join(path.name for path in sorted(folder.iterdir()))
     print(f"{folder}: {names}")
     if not copies:
-        tell(
-            f"no tokenizer was exported: that of this model ({policy.tokenizer.name}) is no file to be copied"
-        )
+        tell(f"no tokenizer was exported: that of this model ({policy.tokenizer.name}) is not a file")
 
 
 def _first_model(run: pathlib.Path) -> pathlib.Path:

@@ -67,5 +67,5 @@ METHOD = Method(
     queries="y ~ π, y' ~ π_ref; DPO loss **plus** α log π(y')",
     optimism=lambda beta, total: beta / total**0.5,  # of the order of Theorem 3.1
     offline=False,
-    promise="finds responses that DPO misses; regret T^-1/2 for every β; with the sign flipped all seeds fail",
+    promise="finds responses that DPO misses; regret T^-1/2 for every β; with a flipped sign all seeds fail",
 )
