@@ -75,7 +75,7 @@ def load_preferences(
       The validated table.
 
     Raises:
-      InputError: if the file, the prior or the names break a rule; one line with the place and the mend.
+      InputError: if the file, the prior or the names break a rule; one line with the place and the remedy.
     """
     prior = _checked_prior(prior)
     wanted = None if names is None else clean_names(names, "the names of the actions")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_BETA = 0.1
 DEFAULT_STEPS = 1000
 LARGEST_KL = 1e-6  # nats to the Nash policy; only a beta below 1e-14 or so leaves more
-UNCONVERGED_KL = 1e-3  # nats; a user who reads the table alone must be told
+UNCONVERGED_KL = 1e-3  # nats; a user who reads the table alone must be warned
 SETTINGS = ("algorithm", "beta", "steps", "step_size", "prior")  # what makes a run, beside the files
 SUPPORT_MASS = 1e-6  # an iterative method never reaches 0: below this an action counts as not played
 

@@ -178,7 +178,7 @@ def _csv_rows(place: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[st
             continue
         if len(cells) != width:
             raise InputError(
-                f"{place}:{number}: has {len(cells)} cells, but the header {width}; mend the row"
+                f"{place}:{number}: has {len(cells)} cells, but the header {width}; correct the row"
             )
         row = tuple(cells[column] for column in columns)
         if row[4] not in LLMFAO_LABELS:
@@ -268,7 +268,7 @@ def _read_texts(name: str, path: Path, rows: Rows) -> Votes:
                     f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:100]
                 )
                 raise InputError(
-                    f"{place}:{number}: is no record of {name} ({word}); mend the line"
+                    f"{place}:{number}: is no record of {name} ({word}); correct the line"
                 ) from None
             start = len(answers)
             votes += [

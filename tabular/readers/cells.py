@@ -64,8 +64,8 @@ def to_number(text: str) -> float | None:
         return None
 
 
-def probability(value: object, place: str, mend: str) -> float:
-    """Return a probability in [0, 1]; a boolean is 0 or 1. ``mend`` says what to write if it is not one.
+def probability(value: object, place: str, remedy: str) -> float:
+    """Return a probability in [0, 1]; a boolean is 0 or 1. ``remedy`` says what to write otherwise.
 
     Raises:
       InputError: if the value is not a number, not finite or out of [0, 1].
@@ -73,7 +73,7 @@ def probability(value: object, place: str, mend: str) -> float:
     if not isinstance(value, (bool, int, float)):
         raise InputError(f"{place} is {shown(value)}, not a number; write a probability with a decimal point")
     if not 0 <= value <= 1:  # NaN fails every comparison
-        raise InputError(f"{place} is {shown(value)}, but a probability lies in [0, 1]; {mend}")
+        raise InputError(f"{place} is {shown(value)}, but a probability lies in [0, 1]; {remedy}")
     return float(value)
 
 
