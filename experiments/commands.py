@@ -172,7 +172,7 @@ class AlgorithmOptions:
     beta: Annotated[float | None, shown("B", "0.05")] = None
     """KL coefficient."""
     mixture: Annotated[float | None, shown("W", "0.125")] = None
-    """Exponent of the reference in the opponent (ipo_md, dpo, slic)."""
+    """Exponent of the reference in the opponent (ipo_md, dpo, ipo, slic)."""
     optimism: Annotated[float | None, shown("ALPHA", "beta over the root of all pairs")] = None
     """Optimism (xpo, vpo, xpo_previous); with --judge data vpo is pessimistic and its default negative."""
     replay: Annotated[int | None, shown("ROWS", "8 batches")] = None

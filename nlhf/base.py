@@ -283,7 +283,7 @@ def algorithm(init: Callable, step: Callable, claims: tuple[Claim, ...] = (), **
     """
     if callable(hyper.get("step_size")):
         return Algorithm(*scheduled(init, step, **hyper))
-    return Algorithm(Partial(init), Partial(step, **hyper), claims)
+    return Algorithm(init, Partial(step, **hyper), claims)
 
 
 def hyper(method: Algorithm) -> dict[str, Any]:

@@ -44,10 +44,8 @@ def compare(first: Any, second: Any, prefer_first: Any) -> Comparisons:
             f"prefer_first is {str(prefer_first)[:40]!r}, but labels must be [N] numbers in [0, 1]"
         )
     if isinstance(first, list | tuple) and not hasattr(first, "_fields"):
-        first, second = (
-            np.asarray(first),
-            np.asarray(second),
-        )  # a plain list is one column, not a pytree of rows
+        # a plain list is one column, not a pytree of rows
+        first, second = np.asarray(first), np.asarray(second)
     kinds = [
         (jax.tree.structure(side), [np.shape(leaf)[1:] for leaf in jax.tree.leaves(side)])
         for side in (first, second)

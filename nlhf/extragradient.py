@@ -67,7 +67,7 @@ def extragradient_claims(
     """The five claims of the family, for one member.
 
     ``KL_t <= ρ^t KL_0``: composite mirror prox and Pinsker. The half step is the geometric mixture of π*
-    (weight 1 - ρ) and softmax(log π + g (P - 1/2)(π - π*)), and so, with Hoeffding's lemma, ``KL(π*‖h) <=
+    (weight 1 - ρ) and softmax(log π + g (P - 1/2)(π - π*)), so that, by Hoeffding's lemma, ``KL(π*‖h) <=
     ρ (1 + g²/4) KL(π*‖π)``: at most 2 KL for g <= 2. On it rest the exploitability of the half iterate
     (``KL(π*‖π)/g + KL(π*‖h)/(4β)`` in one step) and the span, which obeys ``span_{t+1} <= ρ span_t +
     ρ g ‖h - π*‖_1``. Every link is a row of its own in the ledger of ``proofs_checks``.

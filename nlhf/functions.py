@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-LEAVES = (float, complex, np.generic, np.ndarray, jax.Array, Partial)
+LEAVES = (float, complex, np.inexact, np.ndarray, jax.Array, Partial)
 
 
 @jax.tree_util.register_static

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from nlhf.base import Algorithm, Array, Calibration, Comparisons, Info, Oracle, Policy, PolicySpace
+from nlhf.base import Algorithm, Array, Calibration, Comparisons, Info, Oracle, Policy, PolicySpace, algorithm
 from nlhf.errors import InputError
 from nlhf.replay import Memory, Replay
 
@@ -38,7 +38,7 @@ def learner(init: Callable, step: Callable, replay: Replay, **hyper: Any) -> Alg
       init: module-level function ``init(policy, *, replay)``.
       step: module-level function; its keyword-only arguments are the replay and the hyper-parameters.
       replay: what the method remembers of the comparisons.
-      **hyper: numbers or arrays (then a batch of algorithms).
+      **hyper: as in ``nlhf.base.algorithm``.
 
     Returns:
       An ``Algorithm`` without claims: theorems about learners speak of runs over seeds, and are rows of
@@ -51,7 +51,7 @@ def learner(init: Callable, step: Callable, replay: Replay, **hyper: Any) -> Alg
         raise InputError(
             f"replay is {str(replay)[:40]!r}, but it must be a Replay; give nlhf.replay.buffer(1000), say"
         )
-    return Algorithm(Partial(init, replay=replay), Partial(step, replay=replay, **hyper))
+    return algorithm(Partial(init, replay=replay), step, replay=replay, **hyper)
 
 
 def learn(

@@ -97,7 +97,6 @@ def find(name: str, others: tuple[str, ...] = ()) -> Method:
       name: one of ``nlhf.ALGORITHMS`` or ``nlhf.LEARNERS`` (``-`` counts as ``_``), an entry point of the
         group ``nlhf.algorithms``, or ``MODULE:NAME``, looked for in the working directory too. There stands a
         ``Method``, or a factory: of ``(step_size, beta)``, of ``(beta)``, or of arguments named as ours are.
-
       others: more names that the caller takes, for the message about one that does not exist.
 
     Raises:
@@ -232,7 +231,9 @@ def make(method: Method, chosen: dict[str, Any]) -> Algorithm:
         made = method.factory(**chosen)
     except TypeError as error:
         given = ", ".join(chosen)
-        raise InputError(f"{method.name}({given}) raises TypeError ({error}); fix the function") from None
+        raise InputError(
+            f"{method.name}({given}) raises TypeError ({error}); give other arguments, or fix the function"
+        ) from None
     if not hasattr(made, "step"):
         raise InputError(
             f"{method.name} returns a {type(made).__name__}, but it must return an Algorithm; end it with "

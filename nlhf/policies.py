@@ -11,7 +11,7 @@ class Trained(NamedTuple):
     Attributes:
       parameters: what the optimiser moves (of an actor, of a transformer, of adapters); ``None`` where a
         space says so, for the policy that nothing has moved.
-      optimiser_state: of the optax transformation (Adam's moments), which is kept from step to step.
+      optimiser_state: of the optax transformation (Adam's moments), kept from step to step.
     """
 
     parameters: Any

@@ -30,7 +30,7 @@ def find_claim(name: str, method: Algorithm) -> Claim:
 
 def step_size_of(method: Algorithm) -> Any:
     """Return an algorithm's step size: NaN for a schedule, and where it has none."""
-    step_size = getattr(method.step, "keywords", {}).get("step_size")
+    step_size = hyper(method).get("step_size")
     return np.nan if step_size is None or callable(step_size) else step_size
 
 
@@ -72,7 +72,7 @@ def check_settings(claim: Claim, method: Algorithm, beta: float) -> None:
     Raises:
       InputError: as ``check_assumptions``.
     """
-    own = hyper(method).get("beta", beta) if hasattr(method.step, "keywords") else beta
+    own = hyper(method).get("beta", beta)
     if abs(float(own) - beta) > 1e-12 * max(beta, 1e-300):
         raise InputError(
             f"the algorithm's beta is {float(own):g}, but {claim.name} assumes that of the game, {beta:g}; "
@@ -100,8 +100,8 @@ def check_arguments(claim: Any, algorithm: Any, games: Any) -> None:
     """
     if jnp.result_type(float) != jnp.float64:
         raise InputError(
-            "jax_enable_x64 is False, but a bound can be judged only in float64; "
-            'call jax.config.update("jax_enable_x64", True) before anything else'
+            "jax_enable_x64 is False, but a bound can be judged only in float64; call nlhf.setup() before "
+            "anything else"
         )
     if not isinstance(claim, Claim | str):
         raise InputError(f"claim is a {type(claim).__name__}, but it must be a Claim or the name of one")
@@ -127,7 +127,7 @@ def check_arguments(claim: Any, algorithm: Any, games: Any) -> None:
             if jnp.asarray(leaf).dtype != jnp.float64:
                 raise InputError(
                     f"game {index} holds {jnp.asarray(leaf).dtype} numbers, but a bound can be judged only "
-                    "in float64; build it from float64 tables after jax_enable_x64"
+                    "in float64; build it from float64 tables after nlhf.setup()"
                 )
 
 

@@ -71,7 +71,7 @@ def ratio(claim: Claim, measured: Array, bound: Array, delta: Array, beta: Array
         )
     else:
         left = jnp.maximum(measured - delta, 0)
-    value = jnp.where(left > 0, left / bound, 0.0)
+    value = jnp.where((left > 0) & (bound < jnp.inf), left / bound, 0.0)
     return jnp.where(jnp.isnan(measured) | jnp.isnan(bound) | (bound < 0), jnp.inf, value)
 
 

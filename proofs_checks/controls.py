@@ -57,8 +57,8 @@ def _transposed_step(step: Callable, *arguments: Any) -> Any:
 
 
 def _half_pull(method: Algorithm) -> Algorithm:
-    settings = hyper(method)
-    inner = Partial(method.step.func, **{**settings, "beta": settings["beta"] / 2})  # type: ignore[attr-defined]
+    step: Any = method.step  # what its closures hold stays as they have it
+    inner = Partial(step.func, *step.args, **{**step.keywords, "beta": hyper(method)["beta"] / 2})
     return method._replace(step=Partial(_hidden_step, inner))
 
 

@@ -15,16 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlhf import logspace
-from nlhf.base import Algorithm, Claim, PolicySpace, check_whole
+from nlhf.base import Algorithm, Claim, PolicySpace, as_algorithm, check_whole
 from nlhf.errors import InputError, RangeWarning
 from proofs_checks import bound as bounds
 from proofs_checks import worst
-from proofs_checks.assumptions import (
-    check_arguments,
-    check_assumptions,
-    find_claim,
-    step_size_of,
-)
+from proofs_checks.assumptions import check_arguments, check_assumptions, find_claim, step_size_of
 from proofs_checks.rows import ROUNDING
 from tabular.bounds import check_bound, constants
 from tabular.games import Game
@@ -163,6 +158,7 @@ def check(
     """
     banked = isinstance(games, str)
     own = [games] if isinstance(games, Game) else [] if isinstance(games, str) else list(games)
+    algorithm = as_algorithm(algorithm) if hasattr(algorithm, "step") else algorithm
     check_arguments(claim, algorithm, games if banked else own)
     num_steps, num_starts = check_whole("num_steps", num_steps), check_whole("num_starts", num_starts)
     setup = _Setup(num_steps, check_whole("num_seeds", num_seeds), make_oracle, make_space)
@@ -178,7 +174,7 @@ def check(
         )
 
     def method_at(beta: float) -> Algorithm:
-        return algorithm if isinstance(algorithm, Algorithm) else algorithm(beta)
+        return algorithm if isinstance(algorithm, Algorithm) else as_algorithm(algorithm(beta))
 
     key = jax.random.key(0) if key is None else key
     promised = (
@@ -211,7 +207,6 @@ def check(
         method = method_at(float(game.beta))
         check_assumptions(promised, method, game)
         verdicts.append(_judge_game(promised, method, game, start[None], key, setup))
-    # of equals the first, as a NaN never is
     return max(verdicts, key=lambda verdict: verdict.worst)._replace(runs=runs, searches=searches)
 
 

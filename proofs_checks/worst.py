@@ -139,7 +139,7 @@ def _programs(
     for beta in np.quantile(betas, (0, 0.5, 1), method="nearest").tolist():
         check_settings(claim, make(beta), beta)
     with contextlib.suppress(TypeError):
-        jax.eval_shape(lambda beta: jax.tree.leaves(make(beta)) and beta, jnp.zeros(()))
+        jax.eval_shape(lambda beta: (make(beta), beta)[1], jnp.zeros(()))
         return [(rows, traced, ())]
     methods = [make(beta)._replace(claims=()) for beta in betas.tolist()]
     one_program = len({jax.tree.structure(method) for method in methods}) == 1
@@ -171,7 +171,7 @@ def fixed_beta(claim: Claim, algorithm: Algorithm, games: list[Game]) -> float:
             "the games of the bank have betas from 0.001 to 10, but the algorithm is made for one; give a "
             "function of beta, such as lambda beta: my_algorithm(0.1, beta)"
         )
-    settings = hyper(algorithm) if hasattr(algorithm.step, "keywords") else {}
+    settings = hyper(algorithm)
     betas = {float(settings["beta"])} if "beta" in settings else {float(game.beta) for game in games}
     if len(betas) > 1:
         raise InputError(

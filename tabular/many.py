@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlhf.base import Algorithm, Policy, check_number
+from nlhf.base import Algorithm, Policy, as_algorithm, check_number
 from nlhf.errors import InputError
 from tabular.games import Game, with_beta
 from tabular.mistakes import warn_outside_range
@@ -107,6 +107,7 @@ def run_many(
     workers = num_workers() if workers is None else workers
     log_nash = getattr(log_nash, "log_policy", log_nash)
     check_number("workers", workers, low=1)
+    algorithms = {name: as_algorithm(each) for name, each in algorithms.items()}
     for algorithm in algorithms.values():
         warn_outside_range(algorithm, game.beta)
     # without its claims a run does not warn again; nothing else in a run reads them

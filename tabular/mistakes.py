@@ -16,6 +16,7 @@ import numpy as np
 
 from nlhf.base import Algorithm, Claim, Info, Oracle, PolicySpace, State, as_algorithm, check_whole, hyper
 from nlhf.errors import InputError, RangeWarning
+from nlhf.functions import Closure
 from tabular.mdps.mdp import MDP
 from tabular.metrics import check_measure
 from tabular.oracle import exact
@@ -121,8 +122,11 @@ def check_one(algorithm: Algorithm, game: Any) -> None:
     Raises:
       InputError: names the number and its shape.
     """
-    numbers = {"beta of the game": game.beta, **hyper(algorithm)}
-    for name, value in numbers.items():
+    own = hyper(algorithm)
+    if isinstance(getattr(algorithm.step, "func", None), Closure):
+        # it may close over arrays that are no batch of numbers
+        own = {name: value for name, value in own.items() if name in ("step_size", "beta")}
+    for name, value in {"beta of the game": game.beta, **own}.items():
         if isinstance(value, jax.Array | np.ndarray) and value.ndim and name != "calibration":
             raise InputError(
                 f"{name} has shape {value.shape}, but no axes batch it; add axes=(Axes(algorithm=0, ...),)"
@@ -207,12 +211,13 @@ def checked_step(algorithm: Algorithm, key: Array, state: State, oracle: Oracle,
     return after, info
 
 
-def check_policy(algorithm: Algorithm, policy: Any, log_ref: Any) -> None:
+def check_policy(algorithm: Algorithm, policy: Any, log_ref: Any, make_space: Any) -> None:
     """Refuse tables of log-probabilities that a run has left unnormalised, and warn of NaN in them.
 
     Args:
       policy: the last policy; only a concrete table like the reference is looked at.
       log_ref: ``[..., X, A]``.
+      make_space: only on the simplex is such a table sure to be one of log-probabilities.
 
     Raises:
       InputError: if a row does not sum to 1.
@@ -234,7 +239,7 @@ def check_policy(algorithm: Algorithm, policy: Any, log_ref: Any) -> None:
             stacklevel=3,
         )
     wrong = np.abs(mass - 1) > MASS
-    if wrong.any():
+    if make_space is simplex and wrong.any():
         raise InputError(
             f"{name} returned a policy of total probability {mass[wrong].flat[0]:.6g}, but it must be 1; put "
             "nlhf.logspace.normalise(log_policy) into the state"

@@ -106,7 +106,7 @@ def run(
         num_steps, every, recorded, make_space, make_oracle, tuple(_freeze(axis) for axis in axes)
     )
     trace = _jitted(Axes(algorithm, game, key, start, log_nash), settings)
-    mistakes.check_policy(algorithm, trace.state.policy, game.log_ref)
+    mistakes.check_policy(algorithm, trace.state.policy, game.log_ref, make_space)
     return with_origin(trace, (algorithm, game, start, given), make_space, axes)
 
 

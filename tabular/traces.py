@@ -28,8 +28,8 @@ class Measure(NamedTuple):
     Attributes:
       metric: a key of ``tabular.metrics.METRICS``.
       iterate: ``"last"``, ``"half"`` (the extrapolated policy in the state; the last iterate where an
-        algorithm has none) or ``"average"`` (the
-        arithmetic mean of the half iterates; where an algorithm has no half step, of iterates 0 to t - 1).
+        algorithm has none) or ``"average"`` (the arithmetic mean of the half iterates; where an algorithm has
+        no half step, of iterates 0 to t - 1).
     """
 
     metric: str

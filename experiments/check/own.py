@@ -61,11 +61,8 @@ def main(command: commands.Check) -> None:
         games = make_game(table.preference, load_reference(command.reference, table.names), beta)
         about = {"game": str(command.game), "actions": len(table.names), "beta": beta}
         about["reference"] = command.reference
-        pairs, where, settings = (
-            _claims(command, names, games),
-            "fail on this game",
-            {"num_starts": NUM_STARTS},
-        )
+        pairs, where = _claims(command, names, games), "fail on this game"
+        settings = {"num_starts": NUM_STARTS}
     if not pairs:
         print(f"{names[0]} makes no claims, so there is nothing to judge")
         return
@@ -204,6 +201,7 @@ def _claims(command: commands.Check, names: tuple[str, ...], game: Game) -> list
 
 def _made(name: str, names: tuple[str, ...], command: commands.Check, beta: float) -> list[Judged]:
     """An algorithm at its default step (or the one given), once for each of its claims."""
+    from nlhf.base import hyper
     from nlhf.method import default, find
 
     record = find(name)
@@ -218,7 +216,7 @@ def _made(name: str, names: tuple[str, ...], command: commands.Check, beta: floa
                 raise
             print(f"nlhf: left out: {error}", file=sys.stderr)
             return []
-        more = record.exact(beta, getattr(method.step, "keywords", {}).get("step_size"))
+        more = record.exact(beta, hyper(method).get("step_size"))
         if more:
             method = default(name, beta, command.step_size, **more)
     return [Judged(name, method, claim) for claim in method.claims]

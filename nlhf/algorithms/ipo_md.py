@@ -46,9 +46,8 @@ def ipo_md(step_size: Any, beta: Any, mixture: Any) -> Algorithm:
     normalised. It is the mirror form of Nash-MD-PG as well: both methods share this fixed point, while
     their parametric gradients agree (up to the factor 4/β) at mixture 0 alone.
 
-    For mixture > 0 the fixed point is *not*
-    the Nash policy at β: it is the best response (at β) to the Nash policy at temperature β/(1 - mixture).
-    With mixture = 0 it is online mirror descent, that is online IPO.
+    For mixture > 0 the fixed point is *not* the Nash policy at β: it is the best response (at β) to the Nash
+    policy at temperature β/(1 - mixture). With mixture = 0 it is online mirror descent, that is online IPO.
 
     Args:
       step_size: η >= 0, ηβ <= 1.

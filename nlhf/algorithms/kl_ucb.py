@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jax.tree_util import Partial
 
 from nlhf.base import Algorithm, Array, Comparisons, Feedback, Info, Oracle, Policy, PolicySpace, check_number
+from nlhf.functions import as_partial
 from nlhf.learning import learn, learner
 from nlhf.losses import logistic
 from nlhf.method import Method
@@ -77,7 +78,7 @@ def kl_ucb(width: Any, beta: Any, replay: Replay, uncertainty: Uncertainty) -> A
       width: c >= 0; 0 is greedy, with a draw of the reference in every comparison.
       beta: KL coefficient (1/η in the papers), > 0.
       replay: what is remembered.
-      uncertainty: ``uncertainty(comparisons) -> [X, A]`` >= 0, as ``tabular.uncertainty`` makes it.
+      uncertainty: ``uncertainty(comparisons) -> [X, A]`` >= 0, as ``tabular.uncertainty.elliptic`` makes it.
 
     Returns:
       An ``Algorithm``; its state is a ``KLUCBState``.
@@ -89,7 +90,7 @@ def kl_ucb(width: Any, beta: Any, replay: Replay, uncertainty: Uncertainty) -> A
     """
     check_number("width", width)
     check_number("beta", beta, open_low=True)
-    return learner(init, step, replay, uncertainty=uncertainty, width=width, beta=beta)
+    return learner(init, step, replay, uncertainty=as_partial(uncertainty), width=width, beta=beta)
 
 
 METHOD = Method(

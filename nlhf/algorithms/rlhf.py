@@ -67,7 +67,7 @@ def rlhf(step_size: Any, beta: Any, replay: Replay) -> Algorithm:
     implicit reward ``β log ρ/π_ref`` of a second policy ρ; a constant added to it changes nothing.
 
     Args:
-      step_size: η >= 0, ηβ <= 1.
+      step_size: η >= 0, ηβ <= 1, or a schedule ``count -> η``.
       beta: KL coefficient, > 0.
       replay: what is remembered.
 

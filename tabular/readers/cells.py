@@ -65,7 +65,7 @@ def to_number(text: str) -> float | None:
 
 
 def probability(value: object, place: str, remedy: str) -> float:
-    """Return a probability in [0, 1]; a boolean is 0 or 1. ``remedy`` says what to write if it is not one.
+    """Return a probability in [0, 1]; a boolean is 0 or 1. ``remedy`` says what to write otherwise.
 
     Raises:
       InputError: if the value is not a number, not finite or out of [0, 1].

@@ -58,7 +58,7 @@ def shown_path(path: str | os.PathLike[str]) -> str:
 
 
 def clean_name(text: object, place: str) -> str:
-    """Strip the name of an action, and refuse one that cannot be printed or is empty to the eye.
+    """Strip the name of an action, and refuse one that is empty or cannot be printed.
 
     Args:
       text: what stands in the file.

@@ -119,6 +119,8 @@ def test_what_is_a_leaf_and_what_is_structure():
     assert opened(2.0) == outer(2.0)
     assert as_partial(opened) is opened
     assert float(jax.jit(lambda function, x: function(x))(opened, 2.0)) == outer(2.0)
+    many = np.int64(3)
+    assert jax.tree.leaves(as_partial(lambda: range(many))) == []
 
 
 def test_functions_that_cannot_be_opened_still_run():

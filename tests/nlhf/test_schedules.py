@@ -2,8 +2,9 @@ import numpy as np
 import optax
 import pytest
 
-from nlhf import egpo, nash_md, nash_mirror_prox, nash_prox, omwu
+from nlhf import egpo, nash_md, nash_mirror_prox, nash_prox, omwu, rlhf
 from nlhf.base import hyper
+from nlhf.replay import buffer
 from nlhf.schedules import ScheduledState
 from tabular.families import biased_rock_paper_scissors
 from tabular.games import make_game
@@ -16,11 +17,15 @@ def few_inner(step_size, beta):
     return nash_prox(step_size, beta, 3)
 
 
+def remembering(step_size, beta):
+    return rlhf(step_size, beta, buffer(10))
+
+
 def last(method):
     return np.asarray(run(method, GAME, num_steps=10, measures=()).state.policy)
 
 
-@pytest.mark.parametrize("factory", [egpo, omwu, nash_md, nash_mirror_prox, few_inner])
+@pytest.mark.parametrize("factory", [egpo, omwu, nash_md, nash_mirror_prox, few_inner, remembering])
 def test_every_step_size_may_be_a_schedule(factory):
     for schedule in (optax.constant_schedule(0.5), lambda count: 0.5 + 0 * count):
         np.testing.assert_allclose(last(factory(schedule, 0.3)), last(factory(0.5, 0.3)), atol=1e-12)

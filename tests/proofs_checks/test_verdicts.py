@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,19 @@ def test_what_is_outside_the_assumptions_is_refused(claim, method, game, match):
 def test_numbers_that_are_no_counts_are_refused():
     with pytest.raises(InputError, match="num_starts is 0"):
         check("egpo.kl", longest, GAMES, num_starts=0)
+
+
+def test_records_of_anybody_and_whole_numbers_in_closures_are_judged():
+    def mine(step_size, beta):
+        shared = egpo(float(step_size), beta)
+        return types.SimpleNamespace(
+            init=shared.init, step=lambda *of: shared.step(*of) if step_size else None, claims=shared.claims
+        )
+
+    for method in (mine(1, 0.1), lambda beta: mine(1, beta)):
+        verdict = check("egpo.kl", method, GAMES[0], num_steps=5)
+        assert verdict.holds
+        assert verdict.witness.step_size == 1
 
 
 def test_float32_is_refused():

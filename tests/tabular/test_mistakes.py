@@ -12,7 +12,7 @@ import tabular
 from nlhf import Algorithm, Claim, Info, InputError, egpo
 from nlhf.base import algorithm
 from nlhf.logspace import normalise
-from tabular import Axes, labelled, make_game, mistakes, run, sampled, solve
+from tabular import Axes, labelled, make_game, mistakes, run, sampled, simplex, solve
 
 MATRIX = np.array([[0.5, 0.9], [0.1, 0.5]])
 GAME = make_game(MATRIX, beta=0.3)
@@ -212,6 +212,16 @@ def test_what_is_accepted():
         return Twice(state.policy, state.other + 1), Info(jnp.asarray(1))
 
     assert int(run(method(counted, lambda policy: Twice(policy, 0)), GAME, num_steps=2).state.other) == 2
+    weights = jnp.array([[0.2, 0.8]])
+
+    def weighted(key, state, oracle, space):
+        return State(normalise(state.policy + weights)), Info(1)
+
+    def shifted(game):  # whose policies are tables, but no log-probabilities
+        return simplex(game)._replace(reference=game.log_ref + 3, log_prob=lambda policy: normalise(policy))
+
+    assert run(Algorithm(State, weighted), GAME, num_steps=1).state.policy.shape == (1, 2)
+    assert float(run(method(fine), GAME, num_steps=1, make_space=shifted).of("duality_gap")[-1]) > 0
 
 
 def test_a_step_is_checked_once_for_each_program():
