@@ -69,6 +69,7 @@ def test_parameter_names(name):
 
 @pytest.mark.slow
 @EACH
+@pytest.mark.filterwarnings("ignore:the game was made while float64 was off")
 def test_single_precision_tables_stay_single_precision(name):
     bandit = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), BANDIT)
     data = data_of(ROWS)

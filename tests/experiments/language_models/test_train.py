@@ -29,6 +29,7 @@ from nlhf.replay import buffer
 from nlhf.transformer.model import sharding
 from nlhf.transformer.responses import empty
 from nlhf.transformer.runs.log import read_lines
+from nlhf.transformer.runs.restore import find_steps
 
 PLAN = lm_settings.Plan(steps=100, batch=32, offline=False)
 
@@ -445,7 +446,8 @@ def test_two_processes_of_which_one_was_killed_go_on_bit_by_bit(place):
     log = place / "killed" / "metrics.jsonl"
     started = start_processes([*words, "--out", str(place / "killed")], 2, 1)
     try:
-        while not (log.exists() and log.read_bytes().count(b"\n") > 4):
+        saved = place / "killed" / "checkpoints"
+        while not (log.exists() and log.read_bytes().count(b"\n") > 4 and find_steps(saved)):
             assert started[0].poll() is None, started[0].stderr.read()
             time.sleep(0.005)
     finally:

@@ -214,7 +214,7 @@ def test_two_processes_get_one_answer_and_a_service_is_asked_once(kind):
     assert first["asked"] == (0 if kind == "population" else 4 * 3)
     assert all("call the judge outside jax.jit" in one["traced"] for one in (first, second))
     if kind == "failing":
-        assert first["direct"].startswith("JudgeError: function raises ConnectionError (gone)")
+        assert first["direct"].startswith("JudgeError: the judge function raises ConnectionError (gone)")
         assert second["direct"].startswith("JudgeError: function failed in process 0")
     else:
         assert np.shape(first["direct"]) == (4, 3, 3)
