@@ -117,7 +117,7 @@ def run(words):
     options = arguments(words)
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
-        acquire(options.folder)  # before anything heavy is imported, so that a second run is told at once
+        acquire(options.folder)  # before anything heavy is imported, so that a second run is refused at once
     except BusyError as error:
         print(error, file=sys.stderr)
         return 3

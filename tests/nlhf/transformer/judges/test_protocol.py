@@ -129,7 +129,7 @@ def test_a_large_batch_passes_through_a_callback():
 
 
 def raises(tokens):
-    raise InputError(f"value {tokens[0, 0]} is wrong; mend it")
+    raise InputError(f"value {tokens[0, 0]} is wrong; correct it")
 
 
 def stops(tokens):
@@ -138,7 +138,7 @@ def stops(tokens):
 
 @pytest.mark.parametrize(
     ("function", "kind", "message"),
-    [(raises, InputError, "^value 3 is wrong; mend it$"), (stops, JudgeError, "^the service is gone$")],
+    [(raises, InputError, "^value 3 is wrong; correct it$"), (stops, JudgeError, "^the service is gone$")],
 )
 @pytest.mark.parametrize("traced", [False, True])
 def test_an_error_of_host_code_is_the_same_traced_and_not(function, kind, message, traced):
